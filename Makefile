@@ -1,0 +1,101 @@
+# Everything that is done to this project more than once. `make` prints the list.
+
+GO      ?= go
+PKG     ?= ./...
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the static binary build/understudy
+	$(GO) build -trimpath -o build/understudy ./cmd/understudy
+
+.PHONY: run
+run: ## start a broker on 127.0.0.1:9092
+	$(GO) run ./cmd/understudy server
+
+.PHONY: test
+test: ## run the tests that need nothing but Go
+	$(GO) test $(PKG)
+
+CONSUL_VERSION ?= v1.20.1
+CONSUL         := $(CURDIR)/build/consul/consul-$(CONSUL_VERSION)
+
+.PHONY: consul
+consul: $(CONSUL) ## build the consul binary that the cluster tests use (kept in build/consul)
+
+# A module of its own, since Consul's dependencies are none of ours.
+$(CONSUL):
+	mkdir -p build/consul
+	cd build/consul && { test -f go.mod || $(GO) mod init consul-build; }
+	cd build/consul && $(GO) get github.com/hashicorp/consul@$(CONSUL_VERSION)
+	cd build/consul && $(GO) build -trimpath -o $@.new github.com/hashicorp/consul && mv $@.new $@
+
+.PHONY: test-consul
+test-consul: $(CONSUL) ## run the tests of what we do in Consul against a real one
+	CONSUL_BINARY=$(CONSUL) $(GO) test -tags consul -count=1 -timeout 10m ./integration/consul/...
+
+.PHONY: race
+race: ## run them with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race $(PKG)
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: cross
+cross: ## build for the other systems we support
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz each decoder for FUZZTIME (default 30s)
+	@for f in $$(grep -rl --include='*_test.go' 'func Fuzz' .); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
+			$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $${FUZZTIME:-30s} ./$$(dirname $$f) || exit 1; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## run the Go benchmarks once, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+# What the tests on real processes need and Go does not bring: kcat, strace, Java and Kafka's own tools.
+.PHONY: kcat strace java
+java: COMMAND = mvn
+java: PACKAGES = maven default-jre-headless
+kcat strace java:
+	@command -v $(or $(COMMAND),$@) >/dev/null || { apt-get update -qq && apt-get install -y -qq $(or $(PACKAGES),$@); }
+
+KAFKA_TOOLS = build/kafka-tools
+$(KAFKA_TOOLS): integration/interop/java/pom.xml | java
+	rm -rf $@
+	mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$@
+	touch $@
+
+INTEROP = cd integration/interop && KAFKA_TOOLS=$(CURDIR)/$(KAFKA_TOOLS) $(GO) test -count=1 -timeout 15m ./...
+
+.PHONY: interop
+interop: kcat $(KAFKA_TOOLS) ## run Go, C and Java clients against the binary (installs them)
+	staticcheck=$$($(GO) tool -n staticcheck) && cd integration/interop && $(GO) vet ./... && $$staticcheck ./...
+	$(INTEROP)
+
+.PHONY: reference
+reference: kcat $(KAFKA_TOOLS) ## run the same clients against Apache Kafka, to test the tests
+	INTEROP_REFERENCE=1; export INTEROP_REFERENCE; $(INTEROP)
+
+.PHONY: crash
+crash: kcat strace ## kill the binary under load, damage its files (installs them)
+	$(GO) vet -tags crash ./integration/crash
+	$(GO) tool staticcheck -tags crash ./integration/crash
+	$(GO) test -tags crash -count=1 -timeout 15m ./integration/crash
+
+.PHONY: figures
+figures: ## measure the binary beside this machine's limits (10 minutes, 20 GB)
+	$(GO) run ./integration/figures
