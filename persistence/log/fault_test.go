@@ -1,0 +1,178 @@
+package log
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"understudy/messages"
+	"understudy/persistence/segment"
+	"understudy/persistence/vfs"
+)
+
+// faulty is a log on a disk that can be made to fail, with some records durable.
+func faulty(t *testing.T) (o Options, l *Log, disk *vfs.Faulty, m *maker) {
+	t.Helper()
+	disk = vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
+	o = quiet(disk)
+	o.Settings.SegmentBytes = 20_000
+	o.Files = segment.NewFiles(10)
+	l = open(t, o, nil)
+	m = newMaker()
+	appendAll(t, l, m.batches(20, 5)...)
+	flushed(t, l)
+	return o, l, disk, m
+}
+
+// reopened opens a log again after a failure, as the partition's actor does.
+func reopened(t *testing.T, o Options, l *Log) *Log {
+	t.Helper()
+	l.Close(false)
+	c := l.Checkpoint()
+	return open(t, o, &c)
+}
+
+func wantKind(t *testing.T, err error, kind messages.Kind, words ...string) {
+	t.Helper()
+	if messages.KindOf(err) != kind {
+		t.Fatalf("%v: is of kind %v, want %v", err, messages.KindOf(err), kind)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Fatalf("%q does not say %q", err, w)
+		}
+	}
+}
+
+func TestFailedWriteFailsTheLog(t *testing.T) {
+	for _, short := range []int64{0, 1, 60, 61, 700} {
+		o, l, disk, m := faulty(t)
+		durable, whole := l.End(), readAll(t, l.Publish(l.End()), 1<<20)
+		disk.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.log", Err: syscall.EIO, Short: short, Times: 1})
+		lost := m.batches(3, 5)
+		wantKind(t, l.Append(lost), messages.StorageError, ".log", "input/output error")
+		wantKind(t, l.Append(lost), messages.StorageError, "input/output error") // for good
+		l.Flush(func(end messages.Offset, err error) { wantKind(t, err, messages.StorageError) })
+		wantKind(t, l.Truncate(0), messages.StorageError)
+		if got := readAll(t, l.Publish(l.End()), 1<<20); string(got) != string(whole) {
+			t.Fatal("readers see something else")
+		}
+		l = reopened(t, o, l)
+		if l.End() < durable || l.End() > durable+5 {
+			t.Fatalf("%d bytes written: ends at %d, and %d was durable", short, l.End(), durable)
+		}
+		m.next = l.End()
+		appendAll(t, l, m.batches(3, 5)...)
+		flushed(t, l)
+		readAll(t, l.Publish(l.End()), 1<<20)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{Limit: 200_000})
+	o := quiet(disk)
+	o.Settings.SegmentBytes = 30_000
+	l := open(t, o, nil)
+	m := newMaker()
+	var err error
+	for err == nil {
+		b := m.batches(3, 7)
+		before := l.End()
+		if err = l.Append(b); err == nil {
+			flushed(t, l)
+		} else if l.Durable() != before {
+			t.Fatalf("durable up to %d, want %d", l.Durable(), before)
+		}
+	}
+	wantKind(t, err, messages.StorageError, "no space left on device")
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	durable := l.Durable()
+	l = reopened(t, o, l)
+	if l.End() < durable {
+		t.Fatalf("ends at %d, and %d was durable", l.End(), durable)
+	}
+	readAll(t, l.Publish(l.End()), 1<<20)
+	// Deleting records makes room again.
+	if err := l.SetStart(l.End() / 2); err != nil {
+		t.Fatal(err)
+	}
+	m.next = l.End()
+	appendAll(t, l, m.batches(3, 7)...)
+	flushed(t, l)
+}
+
+func TestFailedSyncFailsTheLogAndIsNotRetried(t *testing.T) {
+	o, l, disk, m := faulty(t)
+	durable := l.Durable()
+	appendAll(t, l, m.batches(4, 5)...)
+	fault := disk.Add(vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Err: syscall.EIO, Times: 1})
+	l.Flush(func(end messages.Offset, err error) {
+		wantKind(t, err, messages.StorageError, ".log", "input/output error")
+		if end != durable {
+			t.Fatalf("says durable up to %d, was %d", end, durable)
+		}
+	})
+	if fault.Struck() != 1 {
+		t.Fatal("nothing failed")
+	}
+	l.Flush(func(_ messages.Offset, err error) { wantKind(t, err, messages.StorageError) })
+	if l.Durable() != durable {
+		t.Fatalf("durable up to %d", l.Durable())
+	}
+	// What the page cache shows of those bytes must be written anew.
+	l = reopened(t, o, l)
+	if r := l.Report(); l.End() != m.next || r.Rewritten == 0 {
+		t.Fatalf("ends at %d: %+v", l.End(), r)
+	}
+	if o.Files.Lost(l.active().Path()) {
+		t.Fatal("still held to be lost")
+	}
+}
+
+func TestFailuresOfEveryKind(t *testing.T) {
+	ops := map[string]vfs.Op{
+		"create": vfs.OpCreate, "rename": vfs.OpRename, "syncdir": vfs.OpSyncDir, "write": vfs.OpWrite,
+		"sync": vfs.OpSync, "truncate": vfs.OpTruncate, "remove": vfs.OpRemove, "open": vfs.OpOpen,
+	}
+	for name, op := range ops {
+		t.Run(name, func(t *testing.T) {
+			for after := range 60 {
+				disk := vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
+				w := newWorkload(disk, 5)
+				fault := disk.Add(vfs.Rule{Ops: op, Path: "", After: after, Times: 1, Err: syscall.EIO})
+				err := w.run(50)
+				if err != nil && !errors.Is(err, syscall.EIO) {
+					t.Fatal(err)
+				}
+				if fault.Struck() == 0 {
+					break
+				}
+				disk.Clear()
+				if w.log != nil {
+					w.log.Close(false)
+				}
+				if err := w.start(); err != nil {
+					t.Fatalf("after %d: %v", after, err)
+				}
+				if err := w.check(w.log); err != nil {
+					t.Fatalf("after %d: %v", after, err)
+				}
+			}
+		})
+	}
+}
+
+func TestFailedReadIsToldAndHarmless(t *testing.T) {
+	_, l, disk, _ := faulty(t)
+	v := l.Publish(l.End())
+	disk.Add(vfs.Rule{Ops: vfs.OpRead, Path: "*.log", Err: syscall.EIO, Times: 1})
+	_, err := v.Read(3, 1000, true)
+	wantKind(t, err, messages.StorageError, "00000000000000000000.log", "input/output error")
+	readAll(t, v, 1000)
+	if l.Err() != nil {
+		t.Fatal(l.Err())
+	}
+}

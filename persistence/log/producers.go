@@ -1,0 +1,215 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"understudy/messages"
+	"understudy/messages/batch"
+	"understudy/messages/producer"
+	"understudy/persistence/segment"
+)
+
+// Producer snapshots are named by the offset before which they know everything.
+// One is taken at the beginning of each segment and when the log is closed.
+const (
+	snapshotSuffix = ".snapshot"
+	maxSnapshot    = 1 << 30 // bytes that one may have
+)
+
+// Producers is the state of the idempotent producers. It belongs to the log's
+// owner, like the log; Append applies what it writes. The state is read from disk
+// when it is first asked for; if that fails the log has failed (see Err) and the
+// state is empty.
+func (l *Log) Producers() *producer.State {
+	s, err := l.loadProducers()
+	if err != nil {
+		return producer.New()
+	}
+	return s
+}
+
+// ExpireProducers is Expire of the producers' state, unless nobody has asked for
+// it yet: then it stays on disk.
+func (l *Log) ExpireProducers(nowMs, afterMs int64) int {
+	if l.producers == nil {
+		return 0
+	}
+	return l.producers.Expire(nowMs, afterMs)
+}
+
+// loadProducers reads the newest snapshot that is valid and applies the batches
+// behind it.
+func (l *Log) loadProducers() (*producer.State, error) {
+	if l.producers != nil {
+		return l.producers, nil
+	}
+	if err := l.ready("load producers"); err != nil {
+		return nil, err
+	}
+	s := producer.New()
+	from, err := l.readSnapshot(s)
+	if err != nil {
+		return nil, l.fail("load producers", l.dir.Path, err)
+	}
+	if path, err := l.replay(s, from); err != nil {
+		return nil, l.fail("load producers", path, err)
+	}
+	l.producers = s
+	return s, nil
+}
+
+// readSnapshot takes over the newest valid snapshot and tells its offset, or
+// where the log begins.
+func (l *Log) readSnapshot(s *producer.State) (messages.Offset, error) {
+	if len(l.segs) == 0 {
+		return l.end, nil
+	}
+	if l.snapshot == l.end && l.trySnapshot(s, l.snapshot) {
+		return l.snapshot, nil
+	}
+	offsets, err := l.snapshots()
+	if err != nil {
+		return 0, err
+	}
+	first := l.segs[0].Base()
+	for _, at := range slices.Backward(offsets) {
+		if at >= first && at <= l.end && l.trySnapshot(s, at) {
+			return at, nil
+		}
+	}
+	return first, nil
+}
+
+// trySnapshot takes over a snapshot. One that cannot be used is not missed: the
+// batches themselves are there.
+func (l *Log) trySnapshot(s *producer.State, at messages.Offset) bool {
+	path := l.dir.Join(segment.Name(at, snapshotSuffix))
+	content, err := readFile(l.dir.FS, path, maxSnapshot)
+	if err == nil {
+		err = s.UnmarshalBinary(content)
+	}
+	if err != nil {
+		l.o.Log.Warn().Err(err).Str("file", path).Msg("producer snapshot cannot be used")
+	}
+	return err == nil
+}
+
+// snapshots lists the offsets of the snapshots that there are.
+func (l *Log) snapshots() ([]messages.Offset, error) {
+	entries, err := l.dir.FS.ReadDir(l.dir.Path)
+	if err != nil {
+		return nil, err
+	}
+	var offsets []messages.Offset
+	for _, e := range entries {
+		if at, suffix, ok := segment.ParseName(e.Name); ok && suffix == snapshotSuffix {
+			offsets = append(offsets, at)
+		}
+	}
+	return offsets, nil
+}
+
+// replay applies the batches from an offset on. It tells the file that failed.
+func (l *Log) replay(s *producer.State, from messages.Offset) (path string, err error) {
+	for i, seg := range l.segs {
+		if i+1 < len(l.segs) && l.segs[i+1].Base() <= from {
+			continue
+		}
+		if seg.Base() >= l.end || from >= l.end {
+			break
+		}
+		if err := replaySegment(s, seg, from); err != nil {
+			return seg.Path(), err
+		}
+	}
+	return "", nil
+}
+
+func replaySegment(s *producer.State, seg *segment.Segment, from messages.Offset) error {
+	f, err := seg.Pin()
+	if err != nil {
+		return err
+	}
+	defer seg.Unpin()
+	begin := int64(0)
+	if from > seg.Base() {
+		p, err := seg.Find(f, seg.Peek(), from, seg.Size())
+		if err != nil {
+			return err
+		}
+		begin = p.Position
+	}
+	w := segment.Scan(f, begin, seg.Size())
+	defer w.Close()
+	for w.Next() {
+		b := w.Header()
+		if b.IsControl() {
+			if b, err = w.Batch(nil); err != nil {
+				return err
+			}
+		}
+		s.Apply(batch.Batch(b))
+	}
+	return w.Err()
+}
+
+// takeSnapshot writes down the producers as they are before an offset, the log's
+// end. It is synced by the next flush.
+func (l *Log) takeSnapshot(at messages.Offset) error {
+	s, err := l.loadProducers()
+	if err != nil {
+		return err
+	}
+	name := segment.Name(at, snapshotSuffix)
+	content, err := s.MarshalBinary()
+	if err == nil {
+		err = l.createFile(name, content)
+	}
+	if err != nil {
+		return l.fail("write snapshot", l.dir.Join(name), err)
+	}
+	l.snapshot = at
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending.files = append(l.pending.files, name)
+	l.pending.names = true
+	return nil
+}
+
+func (l *Log) createFile(name string, content []byte) error {
+	f, err := l.dir.FS.Create(l.dir.Join(name))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	return errors.Join(err, f.Close())
+}
+
+// dropSnapshots removes the snapshots for which gone holds. Their names go for
+// good with the directory's next sync.
+func (l *Log) dropSnapshots(gone func(at messages.Offset) bool) error {
+	offsets, err := l.snapshots()
+	if err != nil {
+		return fmt.Errorf("listing snapshots: %w", err)
+	}
+	for _, at := range offsets {
+		if !gone(at) {
+			continue
+		}
+		name := segment.Name(at, snapshotSuffix)
+		if err := l.dir.FS.Remove(l.dir.Join(name)); err != nil {
+			return err
+		}
+		l.forgetPending(name)
+	}
+	return nil
+}
+
+// forgetPending takes a file that was removed off the list of those to be synced.
+func (l *Log) forgetPending(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending.files = slices.DeleteFunc(l.pending.files, func(n string) bool { return n == name })
+}

@@ -1,0 +1,483 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"understudy/cluster/replica"
+	"understudy/messages"
+	"understudy/persistence/segment"
+	"understudy/persistence/vfs"
+)
+
+// recovery is one opening of a log that was not closed in order.
+type recovery struct {
+	l     *Log
+	c     *Checkpoint
+	files []file // segments, by base offset
+	claim claim
+	all   bool // scan from the start
+
+	next    messages.Offset      // what the next batch must begin with
+	began   messages.Offset      // where scanning began, NoOffset before
+	epochs  []replica.EpochStart // of the batches that were scanned
+	scanned []*segment.Segment
+	exists  bool // there is a directory
+	foreign bool // nothing of what this package writes beside a log is there
+	renamed bool // names in it have changed
+}
+
+// file is a segment's log as the directory shows it.
+type file struct {
+	base messages.Offset
+	size int64
+}
+
+// claim is the largest offset below which everything is known to have been durable.
+type claim struct {
+	mark
+	exact bool // the position is known
+}
+
+// recover finds out what the log holds.
+func (l *Log) recover(c *Checkpoint) error {
+	r := &recovery{l: l, c: c, began: messages.NoOffset}
+	s, err := l.readState()
+	if err != nil && !(l.o.AcceptLoss && messages.KindOf(err) == messages.CorruptMessage) {
+		return err
+	}
+	l.state = s
+	if err := r.list(); err != nil {
+		return err
+	}
+	if err := r.findClaim(); err != nil {
+		return err
+	}
+	if err := r.findStart(); err != nil {
+		return err
+	}
+	if err := r.readSegments(); err != nil {
+		return err
+	}
+	if err := r.findEpochs(); err != nil {
+		return err
+	}
+	return r.settle()
+}
+
+// list reads the directory, and clears away what earlier deletions left.
+func (r *recovery) list() error {
+	l := r.l
+	entries, err := l.dir.FS.ReadDir(l.dir.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return r.broken(l.dir.Path, err)
+	}
+	r.exists = true
+	for _, e := range entries {
+		base, suffix, ok := segment.ParseName(e.Name)
+		switch {
+		case strings.HasSuffix(e.Name, segment.DeletedSuffix) || strings.HasSuffix(e.Name, tmpSuffix):
+			if err := l.dir.FS.Remove(l.dir.Join(e.Name)); err != nil {
+				return r.broken(l.dir.Join(e.Name), err)
+			}
+			r.renamed = true
+		case ok && suffix == segment.LogSuffix && !e.Dir:
+			r.files = append(r.files, file{base, e.Size})
+		}
+	}
+	slices.SortFunc(r.files, func(a, b file) int { return int(min(max(a.base-b.base, -1), 1)) })
+	return nil
+}
+
+func (r *recovery) broken(path string, err error) error {
+	return messages.E("open log", messages.StorageError, path, err)
+}
+
+// findClaim settles what must be there, by the checkpoint and by the mark.
+func (r *recovery) findClaim() error {
+	r.claim.offset = messages.NoOffset
+	if r.c != nil {
+		r.consider(mark{r.c.Generation, r.c.Recovery, r.c.Segment, r.c.Position})
+	}
+	m, ok, err := r.l.readMark()
+	if err != nil {
+		return r.broken(r.l.markFile.Path(), err)
+	}
+	if ok {
+		r.consider(m)
+	}
+	r.foreign = r.c == nil && !ok && r.l.state.start == 0 && r.l.state.gen == 0
+	r.all = r.c == nil || r.claim.offset == messages.NoOffset
+	return nil
+}
+
+func (r *recovery) consider(m mark) {
+	c := claim{m, true}
+	if floor, cut := r.l.state.floor(m.generation); cut && floor < m.offset {
+		c = claim{mark{offset: floor}, false}
+	}
+	if c.offset > r.claim.offset {
+		r.claim = c
+	}
+}
+
+// findStart settles where the log begins, and leaves out the segments before.
+func (r *recovery) findStart() error {
+	l := r.l
+	l.start = l.state.start
+	if r.c != nil && r.c.Generation == l.state.generation() {
+		l.start = max(l.start, r.c.Start)
+	}
+	if r.foreign && len(r.files) > 0 {
+		l.start = r.files[0].base
+	}
+	below := 0
+	for below+1 < len(r.files) && r.files[below+1].base <= l.start {
+		below++
+	}
+	if err := r.remove(r.files[:below]); err != nil {
+		return err
+	}
+	r.files = r.files[below:]
+	if r.claim.offset <= l.start {
+		r.claim = claim{mark{offset: messages.NoOffset}, false}
+		r.all = true // what is there is above the claim
+	}
+	if len(r.files) > 0 && r.files[0].base <= l.start {
+		return nil
+	}
+	if r.claim.offset != messages.NoOffset {
+		return r.startMissing()
+	}
+	err := r.remove(r.files)
+	r.files = nil
+	return err
+}
+
+// startMissing deals with a log of which the beginning is not there.
+func (r *recovery) startMissing() error {
+	l := r.l
+	name := l.dir.Join(segment.Name(l.start, segment.LogSuffix))
+	lost := messages.E("open log", messages.StorageError, name,
+		fmt.Errorf("no segment has offset %d, and records up to %d were durable", l.start, r.claim.offset))
+	if !l.o.AcceptLoss {
+		return lost
+	}
+	l.report.Lost = lost
+	start := r.claim.offset
+	if len(r.files) > 0 {
+		start = r.files[0].base
+	}
+	l.start = start
+	s := l.state.truncated(messages.NoOffset)
+	s.start = start
+	r.claim, r.all = claim{mark{offset: messages.NoOffset}, false}, true
+	return l.writeState(s)
+}
+
+// remove takes segments away that are no part of the log.
+func (r *recovery) remove(files []file) error {
+	for _, f := range slices.Backward(files) {
+		s := segment.Restore(r.l.dir, segment.Info{Base: f.base, Size: f.size})
+		if err := s.Delete(); err != nil {
+			return r.broken(s.Path(), err)
+		}
+		r.renamed = true
+	}
+	return nil
+}
+
+// readSegments goes through the segments until the log ends.
+func (r *recovery) readSegments() error {
+	l := r.l
+	r.next = l.start
+	if len(r.files) > 0 {
+		r.next = r.files[0].base
+	}
+	for i, f := range r.files {
+		end, damage, err := r.readSegment(i, f)
+		if err != nil {
+			return err
+		}
+		if damage == nil && i+1 < len(r.files) && r.files[i+1].base != r.next {
+			damage = fmt.Errorf("segment ends at offset %d, and the next begins at %d", r.next, r.files[i+1].base)
+		}
+		if damage == nil && i+1 == len(r.files) && r.next < r.claim.offset {
+			damage = fmt.Errorf("file ends at offset %d, and records up to %d were durable", r.next, r.claim.offset)
+		}
+		if damage != nil {
+			return r.cut(i, end, damage)
+		}
+	}
+	return nil
+}
+
+// readSegment takes a segment into the log, scanning what of it has to be. It
+// returns where its valid batches end, and what was wrong there.
+func (r *recovery) readSegment(i int, f file) (end int64, damage, err error) {
+	l := r.l
+	info, known := r.info(i)
+	s := segment.Restore(l.dir, info)
+	l.segs = append(l.segs, s)
+	from := int64(0)
+	switch last := i+1 == len(r.files); {
+	case r.all || f.base > r.claim.offset:
+	case !last && r.files[i+1].base <= r.claim.offset:
+		if !known {
+			known, err = r.endsAt(s, r.files[i+1].base)
+		}
+		if known || err != nil {
+			r.next = r.files[i+1].base
+			return f.size, nil, err
+		}
+		r.next = f.base
+	case r.claim.exact && r.claim.base == f.base:
+		if short := r.claim.pos - f.size; short > 0 {
+			end, _, err := r.scan(s, 0, f.size)
+			return end, fmt.Errorf("file has %d bytes, and %d were durable: %d are missing", f.size, r.claim.pos, short), err
+		}
+		from, r.next = r.claim.pos, r.claim.offset
+	}
+	return r.scan(s, from, f.size)
+}
+
+// info is what is known of segment i. known tells that the checkpoint has it as a
+// complete one of this size, with the same one after it.
+func (r *recovery) info(i int) (info segment.Info, known bool) {
+	f := r.files[i]
+	if r.c != nil && r.c.Generation == r.l.state.generation() && i+1 < len(r.files) {
+		all := r.c.Segments
+		for j := range all {
+			if all[j].Base == f.base && all[j].Size == f.size && j+1 < len(all) && all[j+1].Base == r.files[i+1].base {
+				return all[j], true
+			}
+		}
+	}
+	return segment.Info{Base: f.base, Size: f.size, MaxTimestamp: messages.NoTimestamp, MaxOffset: messages.NoOffset, First: messages.NoTimestamp}, false
+}
+
+// endsAt reports whether the batches of a segment that was complete and durable
+// end where the next one begins.
+func (r *recovery) endsAt(s *segment.Segment, next messages.Offset) (bool, error) {
+	end, err := s.EndOffset()
+	var wrong *segment.Damage
+	if err != nil && !errors.As(err, &wrong) {
+		return false, r.broken(s.Path(), err)
+	}
+	return err == nil && end == next, nil
+}
+
+// scan reads batches and checks them.
+func (r *recovery) scan(s *segment.Segment, from, to int64) (end int64, damage, err error) {
+	f, err := s.Pin()
+	if err != nil {
+		return 0, nil, r.broken(s.Path(), err)
+	}
+	defer s.Unpin()
+	w := segment.Scan(f, from, to)
+	defer w.Close()
+	if r.began == messages.NoOffset {
+		r.began = r.next
+	}
+	epoch := messages.NoEpoch
+	if n := len(r.epochs); n > 0 {
+		epoch = r.epochs[n-1].Epoch
+	}
+	for end = from; w.Next(); end = w.End() {
+		h := w.Header()
+		if h.BaseOffset() != r.next || h.LeaderEpoch() < epoch {
+			w.Fail("batch has offset %d and epoch %d, and should have %d, after epoch %d", h.BaseOffset(), h.LeaderEpoch(), r.next, epoch)
+			break
+		}
+		if !w.CheckCRC() {
+			break
+		}
+		epoch = h.LeaderEpoch()
+		r.epochs = addEpoch(r.epochs, epoch, r.next)
+		r.next = h.NextOffset()
+	}
+	r.l.report.Scanned += end - from
+	s.SetChecked(from, end)
+	if end > from || to > end {
+		r.scanned = append(r.scanned, s)
+	}
+	var wrong *segment.Damage
+	if err := w.Err(); errors.As(err, &wrong) {
+		return end, wrong, nil
+	} else if err != nil {
+		return end, nil, r.broken(s.Path(), err)
+	}
+	return end, nil, nil
+}
+
+// cut ends the log in a segment, at a position. What is behind must not have
+// been durable.
+func (r *recovery) cut(i int, end int64, damage error) error {
+	l, s := r.l, r.l.segs[i]
+	if r.next < r.claim.offset {
+		lost := r.lost(s, end, damage)
+		if !l.o.AcceptLoss {
+			return lost
+		}
+		l.report.Lost = lost
+		if err := l.writeState(l.state.truncated(r.next)); err != nil {
+			return err
+		}
+	}
+	l.report.File, l.report.Position, l.report.Reason = s.Path(), end, damage.Error()
+	l.report.Cut = r.files[i].size - end
+	for _, f := range r.files[i+1:] {
+		l.report.Cut += f.size
+	}
+	l.o.Log.Warn().Stringer("partition", l.o.TP).Str("file", s.Path()).Int64("position", end).
+		Int64("bytes", l.report.Cut).Int64("offset", r.next).Err(damage).Msg("cut off what was not complete when the broker stopped")
+	if err := r.remove(r.files[i+1:]); err != nil {
+		return err
+	}
+	if r.files[i].size == end {
+		return nil
+	}
+	if err := s.Truncate(end); err != nil {
+		return r.broken(s.Path(), err)
+	}
+	return nil
+}
+
+// lost is the error for damage below what was durable.
+func (r *recovery) lost(s *segment.Segment, end int64, damage error) error {
+	kind, subject := messages.StorageError, fmt.Sprintf("%s at %d", s.Path(), end)
+	var wrong *segment.Damage
+	if errors.As(damage, &wrong) {
+		kind, subject = messages.CorruptMessage, fmt.Sprintf("%s at %d", s.Path(), wrong.Position)
+	}
+	return messages.E("open log", kind, subject,
+		fmt.Errorf("offsets %d to %d were durable: %w", r.next, r.claim.offset-1, damage))
+}
+
+// settle makes durable what was found, so that everything there is may count as that.
+func (r *recovery) settle() error {
+	l := r.l
+	l.end = r.next
+	if l.end < l.start { // what is below the start was deleted, whether it is there or not
+		for _, s := range slices.Backward(l.segs) {
+			if err := s.Delete(); err != nil {
+				return r.broken(s.Path(), err)
+			}
+		}
+		l.segs, l.end, r.scanned, r.renamed = nil, l.start, nil, true
+		l.epochs = nil
+	}
+	for _, s := range l.segs {
+		l.size += s.Size()
+		l.endPos = s.Size()
+	}
+	l.durable = l.endMark()
+	if err := r.syncScanned(); err != nil {
+		return err
+	}
+	if r.exists {
+		err := l.dropSnapshots(func(at messages.Offset) bool {
+			gone := at > l.end || len(l.segs) == 0
+			r.renamed = r.renamed || gone
+			return gone
+		})
+		if err != nil {
+			return r.broken(l.dir.Path, err)
+		}
+	}
+	if !r.renamed && len(r.scanned) == 0 {
+		return nil
+	}
+	if err := errors.Join(l.dir.FS.SyncDir(l.dir.Path), l.dir.FS.SyncDir(path.Dir(l.dir.Path))); err != nil {
+		return r.broken(l.dir.Path, err)
+	}
+	if len(l.segs) == 0 {
+		return nil
+	}
+	return l.writeMark(l.durable, false)
+}
+
+// syncScanned makes the segments durable that were above the claim.
+func (r *recovery) syncScanned() error {
+	l := r.l
+	for _, s := range r.scanned {
+		if !slices.Contains(l.segs, s) {
+			continue
+		}
+		if l.dir.Files.Lost(s.Path()) {
+			from := int64(0)
+			if r.claim.exact && r.claim.base == s.Base() {
+				from = r.claim.pos
+			}
+			n, err := s.Rewrite(from)
+			if err != nil {
+				return r.broken(s.Path(), err)
+			}
+			l.report.Rewritten += n
+		}
+		if err := s.Settle(); err != nil {
+			return r.broken(s.Path(), err)
+		}
+		l.dir.Files.ClearLost(s.Path())
+	}
+	return nil
+}
+
+// findEpochs settles the leader epochs: by the batches that were scanned, and by
+// the file for those before, or by all of them if there is no file that can be used.
+func (r *recovery) findEpochs() error {
+	l := r.l
+	if len(l.segs) == 0 {
+		return nil
+	}
+	known, err := l.readEpochs()
+	if err != nil && !r.all {
+		if known, err = r.walkEpochs(); err != nil {
+			return err
+		}
+	}
+	l.epochs = cutEpochs(known, r.next)
+	if r.began != messages.NoOffset {
+		l.epochs = cutEpochs(known, r.began)
+	}
+	for _, e := range r.epochs {
+		l.epochs = addEpoch(l.epochs, e.Epoch, e.Start)
+	}
+	l.epochs = trimEpochs(l.epochs, l.start)
+	if known, err := l.readEpochs(); err != nil && len(l.epochs) > 0 || err == nil && !slices.Equal(known, l.epochs) {
+		l.pending.epochs = true
+	}
+	return nil
+}
+
+// walkEpochs reads the epochs off all batch headers.
+func (r *recovery) walkEpochs() (epochs []replica.EpochStart, err error) {
+	for _, s := range r.l.segs {
+		if epochs, err = segmentEpochs(epochs, s); err != nil {
+			return nil, segment.Explain("open log", s.Path(), err)
+		}
+	}
+	return epochs, nil
+}
+
+func segmentEpochs(epochs []replica.EpochStart, s *segment.Segment) ([]replica.EpochStart, error) {
+	var f vfs.File
+	f, err := s.Pin()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Unpin()
+	w := segment.Scan(f, 0, s.Size())
+	defer w.Close()
+	for w.Next() {
+		epochs = addEpoch(epochs, w.Header().LeaderEpoch(), w.Header().BaseOffset())
+	}
+	return epochs, w.Err()
+}
