@@ -1,0 +1,210 @@
+// Package election decides who leads a partition and who is in sync. It is
+// pure: what the metadata says about a partition and what is known about brokers
+// go in, the partition's next state comes out. The controller commits it before
+// anybody acts on it.
+//
+// The rules:
+//
+//   - Only a member of the in-sync set that is up may lead. A leader that can
+//     stay, stays; otherwise the first such replica in the order of placement.
+//   - Members that are down leave the set, but never the last: without a leader
+//     the set stays as it was, since any of its members holds all that was
+//     committed, and the first to return leads.
+//   - From outside the set nobody leads, unless the topic allows it (an unclean
+//     election), and then nobody else is in sync and the state says which epoch
+//     it was, so that replicas know why committed records are gone.
+//   - Every change of leader, to none as well, is a new leader epoch.
+package election
+
+import (
+	"fmt"
+	"slices"
+
+	"understudy/messages"
+)
+
+// State is what the metadata says about one partition.
+type State struct {
+	Replicas     []messages.BrokerID // the first is the preferred leader
+	ISR          []messages.BrokerID
+	Leader       messages.BrokerID // NoBroker while offline
+	LeaderEpoch  messages.LeaderEpoch
+	UncleanEpoch messages.LeaderEpoch // newest epoch begun by an unclean election; 0: none
+	Revision     int64
+}
+
+// Offline reports whether nobody leads.
+func (s State) Offline() bool { return s.Leader == messages.NoBroker }
+
+// Equal reports whether two states are the same but for their revision.
+func (s State) Equal(o State) bool {
+	return s.Leader == o.Leader && s.LeaderEpoch == o.LeaderEpoch && s.UncleanEpoch == o.UncleanEpoch &&
+		slices.Equal(s.ISR, o.ISR) && slices.Equal(s.Replicas, o.Replicas)
+}
+
+// Circumstances are what an election has to go by.
+type Circumstances struct {
+	Live func(messages.BrokerID) bool // which brokers are up
+
+	Unclean   bool // the topic allows an unclean election
+	Preferred bool // the preferred leader shall lead, even if the present one could stay
+	NewEpoch  bool // the leader, if it stays, leads a new epoch: it was restarted and may have forgotten what it sent
+
+	// Suspect may hold less than it acknowledged (it was not stopped cleanly):
+	// it is in sync only as long as no other is. NoBroker: none.
+	Suspect messages.BrokerID
+	// Barred must not lead, though it is up: it has lost what was committed. Only
+	// an unclean election lets it. NoBroker: none.
+	Barred messages.BrokerID
+}
+
+// Elect gives the state that follows; State.Equal tells whether it differs. The
+// given state's slices are not changed.
+func Elect(s State, c Circumstances) State {
+	able := able(s, c)
+	if len(able) == 0 {
+		if leader := last(s, c); leader != messages.NoBroker {
+			s.Leader, s.LeaderEpoch = leader, s.LeaderEpoch+1
+			s.ISR, s.UncleanEpoch = []messages.BrokerID{leader}, s.LeaderEpoch
+			return s
+		}
+		if !s.Offline() {
+			s.Leader, s.LeaderEpoch = messages.NoBroker, s.LeaderEpoch+1
+		}
+		return s
+	}
+	leader := s.Leader
+	if c.Preferred || !slices.Contains(able, leader) {
+		leader = able[0]
+	}
+	if leader != s.Leader || c.NewEpoch {
+		s.LeaderEpoch++
+	}
+	s.Leader = leader
+	if len(able) < len(s.ISR) {
+		s.ISR = able
+	}
+	return s
+}
+
+// able are the members of the in-sync set that may lead, in the order of
+// placement.
+func able(s State, c Circumstances) []messages.BrokerID {
+	list := make([]messages.BrokerID, 0, len(s.ISR))
+	for _, id := range s.Replicas {
+		if slices.Contains(s.ISR, id) && c.Live(id) && id != c.Barred {
+			list = append(list, id)
+		}
+	}
+	if i := slices.Index(list, c.Suspect); i >= 0 && len(list) > 1 {
+		list = slices.Delete(list, i, i+1)
+	}
+	return list
+}
+
+// last finds whom an unclean election makes leader, if it is allowed; one that
+// is barred only if there is no other.
+func last(s State, c Circumstances) messages.BrokerID {
+	best := messages.NoBroker
+	if !c.Unclean {
+		return best
+	}
+	for _, id := range s.Replicas {
+		if c.Live(id) && (best == messages.NoBroker || best == c.Barred) {
+			best = id
+		}
+	}
+	return best
+}
+
+// Reason says what made an election or a change of the in-sync set necessary.
+type Reason uint8
+
+// The reasons.
+const (
+	TopicCreated Reason = iota + 1
+	BrokerStarted
+	BrokerCrashed // started again after a stop that was not clean
+	BrokerDown
+	LeaderResigned
+	UncleanAllowed
+	ISRShrunk
+	ISRGrown
+)
+
+// String says the reason in words.
+func (r Reason) String() string {
+	switch r {
+	case TopicCreated:
+		return "created"
+	case BrokerStarted:
+		return "started"
+	case BrokerCrashed:
+		return "started after an unclean stop"
+	case BrokerDown:
+		return "down"
+	case LeaderResigned:
+		return "refused to lead"
+	case UncleanAllowed:
+		return "unclean elections were allowed"
+	case ISRShrunk:
+		return "fell behind"
+	case ISRGrown:
+		return "caught up"
+	}
+	return "no reason"
+}
+
+// Cause is why a decision was made: what happened to which broker.
+type Cause struct {
+	Reason Reason
+	Broker messages.BrokerID // NoBroker if it concerns none
+	Detail string            // further words: "process gone, redial refused"
+}
+
+// String is the cause in words: "node 2 down: process gone".
+func (c Cause) String() string {
+	s := c.Reason.String()
+	if c.Broker != messages.NoBroker {
+		s = fmt.Sprintf("node %d %s", c.Broker, s)
+	}
+	if c.Detail != "" {
+		s += ": " + c.Detail
+	}
+	return s
+}
+
+// Event is a change of a partition's leader or in-sync set.
+type Event struct {
+	Partition messages.TopicPartition
+	Old, New  State
+	Cause     Cause
+}
+
+// Unclean reports whether the election may have lost committed records.
+func (e Event) Unclean() bool { return e.New.UncleanEpoch != e.Old.UncleanEpoch }
+
+// String is one line: "partition orders-3: leader 2 → 1, epoch 8; cause: node 2 down".
+func (e Event) String() string {
+	s := fmt.Sprintf("partition %v:", e.Partition)
+	if e.Old.Leader != e.New.Leader {
+		s += fmt.Sprintf(" leader %s → %s,", who(e.Old.Leader), who(e.New.Leader))
+	} else {
+		s += fmt.Sprintf(" leader %s,", who(e.New.Leader))
+	}
+	s += fmt.Sprintf(" epoch %d", e.New.LeaderEpoch)
+	if !slices.Equal(e.Old.ISR, e.New.ISR) {
+		s += fmt.Sprintf(", in sync %v → %v", e.Old.ISR, e.New.ISR)
+	}
+	if e.Unclean() {
+		s += ", UNCLEAN: committed records may be lost"
+	}
+	return s + "; cause: " + e.Cause.String()
+}
+
+func who(id messages.BrokerID) string {
+	if id == messages.NoBroker {
+		return "none"
+	}
+	return fmt.Sprint(id)
+}

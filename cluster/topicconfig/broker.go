@@ -1,0 +1,52 @@
+package topicconfig
+
+// Names of broker settings that other packages read.
+const (
+	NumPartitions            = "num.partitions"
+	DefaultReplicationFactor = "default.replication.factor"
+	AutoCreateTopics         = "auto.create.topics.enable"
+	DeleteTopicEnable        = "delete.topic.enable"
+	ProducerIDExpirationMs   = "producer.id.expiration.ms"
+	MaxPartitions            = "max.partitions.per.broker"
+)
+
+// Broker is the table of broker settings: the default of every topic setting,
+// under the broker's name for it, and what concerns brokers alone.
+var Broker = newTable("broker setting", append(topicDefaults(), []Setting{
+	{Name: AutoCreateTopics, Type: Bool, Default: "true", rule: yesNo{},
+		Doc: "Whether asking for the metadata of a topic that does not exist creates it, if the client allows."},
+	{Name: DefaultReplicationFactor, Type: Int, Default: "1", rule: between{1, 32767},
+		Doc: "The replication factor of topics that are created without one."},
+	{Name: DeleteTopicEnable, Type: Bool, Default: "true", rule: yesNo{},
+		Doc: "Whether topics can be deleted."},
+	{Name: MaxPartitions, Type: Int, Default: "20000", rule: between{1, 1_000_000},
+		Doc: "How many replicas a broker may hold, on average over all brokers. Creating more is refused."},
+	{Name: NumPartitions, Type: Int, Default: "1", rule: between{1, 100_000},
+		Doc: "The number of partitions of topics that are created without one."},
+	{Name: ProducerIDExpirationMs, Type: Int, Default: "86400000", rule: between{1, maxInt},
+		Doc: "How long a partition remembers an idempotent producer that writes nothing, in milliseconds."},
+
+	{Name: "advertised.listeners", Type: String, Fixed: true, rule: anything{},
+		Doc: "The address that clients are told to connect to."},
+	{Name: "broker.id", Type: Int, Default: "-1", Fixed: true, rule: between{-1, maxInt},
+		Doc: "This broker's id; the same as node.id."},
+	{Name: "broker.rack", Type: String, Fixed: true, rule: anything{},
+		Doc: "Where this broker stands. Replicas are spread over racks."},
+	{Name: "listeners", Type: String, Fixed: true, rule: anything{},
+		Doc: "The address that this broker listens at."},
+	{Name: "log.dirs", Type: List, Fixed: true, rule: anything{},
+		Doc: "Where this broker keeps its data."},
+	{Name: "node.id", Type: Int, Default: "-1", Fixed: true, rule: between{-1, maxInt},
+		Doc: "This broker's id."},
+}...))
+
+// topicDefaults are the broker's settings that are defaults of topic settings.
+func topicDefaults() []Setting {
+	list := make([]Setting, 0, len(Topic.settings))
+	for _, s := range Topic.settings {
+		s.Name, s.Broker, s.set = s.Broker, "", nil
+		s.Doc = "The default of topics. " + s.Doc
+		list = append(list, s)
+	}
+	return list
+}
