@@ -1,0 +1,221 @@
+package controller
+
+import (
+	"context"
+	"slices"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"understudy/cluster/election"
+	"understudy/cluster/metadata"
+	"understudy/messages"
+)
+
+// Client is how the rest of the broker asks the controller. Calls wait until
+// what they changed is committed and published in the Cell, or until the context
+// ends: then it is not known whether it was done, and the error has the kind
+// RequestTimedOut. NotController means that it was not done and that another
+// broker, or this one a little later, can do it. Safe for concurrent use.
+type Client struct {
+	c    *Controller
+	root *actor.RootContext
+	pid  *actor.PID
+}
+
+// Image is the latest image that was published.
+func (c *Client) Image() *metadata.Image { return c.c.o.Cell.Image() }
+
+// Subscribe tells of what there is and of every change; see metadata.Cell.
+func (c *Client) Subscribe(tell func(metadata.Change)) (cancel func()) {
+	return c.c.o.Cell.Subscribe(tell)
+}
+
+// CreateTopics creates topics, each for itself: some may fail. With validateOnly
+// it tells what would become of it, and writes nothing.
+func (c *Client) CreateTopics(ctx context.Context, topics []NewTopic, validateOnly bool) []TopicResult {
+	cmd := &createTopics{topics: cloneAll(topics, NewTopic.clone), validateOnly: validateOnly}
+	if err := c.do(ctx, cmd); err != nil {
+		failed := make([]TopicResult, len(topics))
+		for i, t := range topics {
+			failed[i] = TopicResult{Name: t.Name, Err: err}
+		}
+		return failed
+	}
+	return cmd.results
+}
+
+// DeleteTopics deletes topics, each for itself.
+func (c *Client) DeleteTopics(ctx context.Context, refs []TopicRef) []DeleteResult {
+	cmd := &deleteTopics{refs: slices.Clone(refs)}
+	if err := c.do(ctx, cmd); err != nil {
+		failed := make([]DeleteResult, len(refs))
+		for i, r := range refs {
+			failed[i] = DeleteResult{Name: r.Name, ID: r.ID, Err: err}
+		}
+		return failed
+	}
+	return cmd.results
+}
+
+// CreatePartitions gives topics more partitions, each for itself.
+func (c *Client) CreatePartitions(ctx context.Context, topics []NewPartitions, validateOnly bool) []PartitionsResult {
+	cmd := &createPartitions{topics: cloneAll(topics, NewPartitions.clone), validateOnly: validateOnly}
+	if err := c.do(ctx, cmd); err != nil {
+		failed := make([]PartitionsResult, len(topics))
+		for i, t := range topics {
+			failed[i] = PartitionsResult{Topic: t.Topic, Err: err}
+		}
+		return failed
+	}
+	return cmd.results
+}
+
+// AlterConfigs changes settings, each resource for itself and as a whole.
+func (c *Client) AlterConfigs(ctx context.Context, changes []ConfigChange, validateOnly bool) []ConfigResult {
+	cmd := &alterConfigs{changes: cloneAll(changes, ConfigChange.clone), validateOnly: validateOnly}
+	if err := c.do(ctx, cmd); err != nil {
+		failed := make([]ConfigResult, len(changes))
+		for i, ch := range changes {
+			failed[i] = ConfigResult{Resource: ch.Resource, Err: err}
+		}
+		return failed
+	}
+	return cmd.results
+}
+
+// AllocateProducerIDs gives the first of n consecutive producer ids that nobody
+// else has or gets.
+func (c *Client) AllocateProducerIDs(ctx context.Context, n int64) (first messages.ProducerID, err error) {
+	cmd := &allocateProducerIDs{n: n}
+	if err := c.do(ctx, cmd); err != nil {
+		return messages.NoProducerID, err
+	}
+	return cmd.first, nil
+}
+
+// Activate makes this broker, which runs alone, the controller and registers it;
+// see RegisterBroker. The first one ever gives the cluster its id.
+func (c *Client) Activate(ctx context.Context, self metadata.Broker, unclean bool) (metadata.Broker, error) {
+	return c.TakeOver(ctx, Takeover{Self: self, Register: true, Unclean: unclean})
+}
+
+// TakeOver makes this broker the controller of the cluster. The caller must hold
+// the cluster's lock: what another controller has written is read first, and the
+// store refuses what one without the lock would write. It returns this broker as
+// it is registered.
+func (c *Client) TakeOver(ctx context.Context, t Takeover) (metadata.Broker, error) {
+	cmd := &takeOver{Takeover: t}
+	err := c.do(ctx, cmd)
+	return cmd.resultOr(err)
+}
+
+// StandDown ends this broker's time as the controller: the lock is lost.
+func (c *Client) StandDown(ctx context.Context) error { return c.do(ctx, &standDown{}) }
+
+// RegisterBroker enters a broker that has started. If it names no broker epoch it
+// gets the next one; one that it names must be newer than all before. It counts
+// as up from then on. unclean says that it was not stopped
+// cleanly: partitions that it leads get a new leader epoch, in one transaction.
+func (c *Client) RegisterBroker(ctx context.Context, b metadata.Broker, unclean bool) (metadata.Broker, error) {
+	cmd := &registerBroker{broker: b, clean: !unclean}
+	err := c.do(ctx, cmd)
+	return cmd.resultOr(err)
+}
+
+func (c *registerBroker) resultOr(err error) (metadata.Broker, error) {
+	if err != nil {
+		return metadata.Broker{}, err
+	}
+	return c.result, nil
+}
+
+func (c *takeOver) resultOr(err error) (metadata.Broker, error) {
+	if err != nil {
+		return metadata.Broker{}, err
+	}
+	return c.result, nil
+}
+
+// BrokerDown tells that a broker's start, named by its epoch, has come to its
+// end: others lead its partitions. detail says how it was noticed.
+func (c *Client) BrokerDown(ctx context.Context, id messages.BrokerID, epoch messages.BrokerEpoch, detail string) error {
+	return c.do(ctx, &brokerDown{id: id, epoch: epoch, detail: detail})
+}
+
+// BrokerUp tells that a broker's start that was taken for down is up after all: it
+// was frozen or cut off, and has lost nothing.
+func (c *Client) BrokerUp(ctx context.Context, id messages.BrokerID, epoch messages.BrokerEpoch) error {
+	return c.do(ctx, &brokerUp{id: id, epoch: epoch})
+}
+
+// ChangeISR asks for another in-sync set, and returns at once. done, which may be
+// nil, is called once in the controller's turn and must not block: with the
+// partition's state, which on a refusal is the present one if it is known, or
+// never if the controller has stopped. The change itself comes with the image.
+func (c *Client) ChangeISR(tp messages.TopicPartition, change election.Change, done func(metadata.Partition, error)) {
+	change.ISR = slices.Clone(change.ISR)
+	cmd := &changeISR{tp: tp, change: change}
+	c.send(cmd, func(err error) {
+		if done != nil {
+			done(cmd.result, err)
+		}
+	})
+}
+
+// Resign tells that a replica refuses to lead, and returns at once; what follows
+// comes with the image. done, which may be nil, is as in ChangeISR.
+func (c *Client) Resign(tp messages.TopicPartition, r Resignation, done func(error)) {
+	if done == nil {
+		done = func(error) {}
+	}
+	c.send(&resign{tp: tp, r: r}, done)
+}
+
+func (c *Client) send(cmd command, done func(error)) {
+	c.root.Send(c.pid, &request{ctx: context.Background(), cmd: cmd, done: done})
+}
+
+// do sends a command and waits for its answer. The result fields of cmd may be
+// read only if the error is nil.
+func (c *Client) do(ctx context.Context, cmd command) error {
+	select {
+	case c.c.credits <- struct{}{}:
+	case <-ctx.Done():
+		return timedOut(ctx.Err())
+	case <-c.c.stopped:
+		return stopped()
+	}
+	answer := make(chan error, 1)
+	_, fresh := cmd.(*takeOver)
+	c.root.Send(c.pid, &request{ctx: ctx, cmd: cmd, fresh: fresh, done: func(err error) {
+		<-c.c.credits
+		answer <- err
+	}})
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return timedOut(ctx.Err())
+	case <-c.c.stopped:
+	}
+	select { // the answer came first
+	case err := <-answer:
+		return err
+	default:
+		return stopped()
+	}
+}
+
+func stopped() error {
+	return messages.E("controller", messages.NotController, "", errGoing)
+}
+
+// cloneAll copies questions with all that is in them: a caller that has given up
+// waiting may use its own again.
+func cloneAll[Q any](questions []Q, clone func(Q) Q) []Q {
+	list := make([]Q, len(questions))
+	for i, q := range questions {
+		list[i] = clone(q)
+	}
+	return list
+}

@@ -1,0 +1,149 @@
+package controller
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"understudy/cluster/election"
+	"understudy/cluster/metadata"
+	"understudy/messages"
+)
+
+// changeISR is a leader's wish for another in-sync set.
+type changeISR struct {
+	tp     messages.TopicPartition
+	change election.Change
+	result metadata.Partition
+}
+
+func (c *changeISR) decide(d *decision) error {
+	if err := d.lead(); err != nil {
+		return err
+	}
+	t, err := d.partition(c.tp)
+	if err != nil {
+		return err
+	}
+	old := election.State(t.Partitions[c.tp.Partition])
+	c.result = metadata.Partition(old)
+	if epoch, up := d.live[c.change.From.ID]; !up || epoch != c.change.From.Epoch {
+		return refuse("change in-sync set", messages.NotLeader, c.tp.String(), fmt.Sprintf("broker %d is not up with epoch %d", c.change.From.ID, c.change.From.Epoch))
+	}
+	change := c.change
+	change.ISR = d.known(old, change.ISR)
+	next, err := election.ChangeISR(old, change, func(id messages.BrokerID) (messages.BrokerEpoch, bool) {
+		epoch, up := d.live[id]
+		return epoch, up
+	})
+	if err != nil {
+		return messages.E("controller", messages.Unknown, c.tp.String(), err)
+	}
+	// Also when it is the set that is there: the new revision voids whatever else
+	// the leader has asked for on the old one, for which it would wait for ever.
+	d.edit.SetPartition(c.tp, metadata.Partition(next))
+	if !next.Equal(old) {
+		change := election.Event{Partition: c.tp, Old: old, New: next, Cause: isrCause(old, next)}
+		d.event(Elected{Cause: change.Cause, Partitions: []election.Event{change}})
+	}
+	c.result = metadata.Partition(next)
+	return nil
+}
+
+// known fills in the starts of members that the leader has not heard of since it
+// leads. Those that are in the set already may stay in it.
+func (d *decision) known(s election.State, members []election.Member) []election.Member {
+	members = slices.Clone(members)
+	for i, m := range members {
+		if epoch, up := d.live[m.ID]; m.Epoch < 0 && up && slices.Contains(s.ISR, m.ID) {
+			members[i].Epoch = epoch
+		}
+	}
+	return members
+}
+
+// isrCause names the first broker that left or came.
+func isrCause(old, next election.State) election.Cause {
+	for _, id := range old.ISR {
+		if !slices.Contains(next.ISR, id) {
+			return election.Cause{Reason: election.ISRShrunk, Broker: id}
+		}
+	}
+	for _, id := range next.ISR {
+		if !slices.Contains(old.ISR, id) {
+			return election.Cause{Reason: election.ISRGrown, Broker: id}
+		}
+	}
+	return election.Cause{Broker: messages.NoBroker}
+}
+
+// Resignation is a replica's refusal to lead the epoch it was given.
+type Resignation struct {
+	From  election.Member
+	Epoch messages.LeaderEpoch
+	// Lost says that it lacks what was committed, so that another must lead.
+	// Otherwise it may lead the next epoch.
+	Lost   bool
+	Detail string
+}
+
+type resign struct {
+	tp messages.TopicPartition
+	r  Resignation
+}
+
+func (c *resign) decide(d *decision) error {
+	if err := d.lead(); err != nil {
+		return err
+	}
+	t, err := d.partition(c.tp)
+	if err != nil {
+		return err
+	}
+	p := t.Partitions[c.tp.Partition]
+	if epoch, up := d.live[c.r.From.ID]; !up || epoch != c.r.From.Epoch || p.Leader != c.r.From.ID || p.LeaderEpoch != c.r.Epoch {
+		return refuse("resign", messages.FencedLeaderEpoch, c.tp.String(), fmt.Sprintf("leader is %d in epoch %d", p.Leader, p.LeaderEpoch))
+	}
+	how := ordinary
+	if c.r.Lost {
+		how.Barred = c.r.From.ID
+	} else {
+		how.NewEpoch = true
+	}
+	e := elections{d: d, cause: election.Cause{Reason: election.LeaderResigned, Broker: c.r.From.ID, Detail: c.r.Detail}}
+	e.elect(t, int(c.tp.Partition), how)
+	e.end()
+	return nil
+}
+
+// partition finds a partition's topic.
+func (d *decision) partition(tp messages.TopicPartition) (*metadata.Topic, error) {
+	if d.image().Partition(tp) == nil {
+		return nil, messages.E("controller", messages.UnknownTopicOrPartition, tp.String(), nil)
+	}
+	return d.image().Topic(tp.Topic), nil
+}
+
+// allocateProducerIDs hands out a block of producer ids, never twice.
+type allocateProducerIDs struct {
+	n     int64
+	first messages.ProducerID
+}
+
+// maxProducerIDs bounds a block: nobody needs more at a time, and there are 2⁶³.
+const maxProducerIDs = 1_000_000
+
+func (c *allocateProducerIDs) decide(d *decision) error {
+	if err := d.lead(); err != nil {
+		return err
+	}
+	if c.n < 1 || c.n > maxProducerIDs {
+		return refuse("allocate producer ids", messages.InvalidRequest, fmt.Sprint(c.n), fmt.Sprintf("want from 1 to %d", maxProducerIDs))
+	}
+	c.first = d.image().NextProducerID
+	if c.first > math.MaxInt64-c.n {
+		return refuse("allocate producer ids", messages.Unknown, fmt.Sprint(c.n), "there are no more")
+	}
+	d.edit.SetNextProducerID(c.first + c.n)
+	return nil
+}

@@ -1,0 +1,289 @@
+package partition
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"understudy/actors/mailbox"
+	"understudy/actors/supervision"
+	"understudy/cluster/link"
+	"understudy/cluster/metadata"
+	"understudy/cluster/replica"
+	"understudy/cluster/topicconfig"
+	"understudy/messages"
+)
+
+// slot is what stays of a local replica when its actor is restarted. Only the
+// actor touches it once it has been spawned, but for retired.
+type slot struct {
+	handle     *Handle
+	assignment metadata.Partition
+	settings   topicconfig.Settings
+	led        messages.LeaderEpoch // newest epoch that an earlier incarnation may have led
+	trusted    messages.Offset      // after a failed sync nothing from here on may be believed; NoOffset otherwise
+	claimed    bool                 // the directory is known not to be an earlier topic's
+	unmarked   bool                 // the directory does not say yet whose it is
+	around     surroundings         // what the replica was told of other nodes
+	retired    atomic.Bool          // set before the actor is stopped for good: its log is to be deleted
+}
+
+// replicaActor runs one local replica. A restart makes a new one for the same slot.
+//
+//	           Started: open the log, recover it
+//	(none) ───────────────────────────────────────▶ serving ──Stopping──▶ closed, or deleted
+//	   ▲                                              │
+//	   │ restarted by the supervisor                  │ panic or I/O error: the view
+//	   └────────────────── failed ◀───────────────────┘ says why, who waits is refused
+type replicaActor struct {
+	shared  *Shared
+	slot    *slot
+	machine *Machine     // nil until the log is open, and again at the end
+	awake   bool         // the registry has been told that the machine wants to know the time
+	ticked  bool         // this turn's mail told it
+	mail    mailbox.Mail // what of this turn's mail has not been handled
+
+	incoming []*link.Incoming // of this turn: released when what came of them is done
+}
+
+// Receive handles a turn. A panic, be it a bug or a disk that failed, is made
+// known before the supervisor decides.
+func (r *replicaActor) Receive(c actor.Context) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err := supervision.AsError(reason)
+			r.fail(err)
+			panic(err)
+		}
+	}()
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		r.open()
+	case mailbox.Mail:
+		r.work(m)
+	case *actor.Stopping:
+		r.close()
+	case *actor.Stopped:
+		r.slot.handle.mail.Divert(r.refuse)
+	}
+}
+
+func (r *replicaActor) open() {
+	r.claim()
+	r.shared.Opening <- struct{}{}
+	defer func() { <-r.shared.Opening }()
+	machine, err := r.shared.openMachine(r.slot, r)
+	if err != nil {
+		panic(err)
+	}
+	r.machine = machine
+	r.slot.around.tell(machine)
+	r.assign(r.slot.assignment)
+	r.slot.handle.mail.Divert(nil) // before anybody is told that the replica serves
+	r.settle()
+}
+
+// claim makes sure, once, that the directory is not an earlier topic's. A log
+// with a checkpoint needs no look: it was ours in the last run.
+func (r *replicaActor) claim() {
+	h := r.slot.handle
+	if r.slot.claimed || r.shared.Checkpoints.knows(h.topicID, h.tp) {
+		return
+	}
+	unmarked, err := claimDirectory(r.shared.FS, h.tp, h.topicID)
+	if err != nil {
+		panic(messages.E("open partition", messages.StorageError, h.tp.String(), err))
+	}
+	r.slot.claimed, r.slot.unmarked = true, unmarked
+}
+
+// work handles everything that has gathered, then settles it in one go.
+func (r *replicaActor) work(mail mailbox.Mail) {
+	for r.mail = mail; len(r.mail) > 0; {
+		message := r.mail[0]
+		r.mail = r.mail[1:]
+		r.handle(message)
+	}
+	r.settle()
+}
+
+func (r *replicaActor) handle(message any) {
+	switch m := message.(type) {
+	case *Append:
+		r.machine.Append(m)
+	case *link.Incoming:
+		r.incoming = append(r.incoming, m)
+		r.machine.Receive(m.From.ID, &m.Message)
+	case peerUp, peerDown, isolate, surroundings:
+		r.slot.around.note(m)
+		tellOne(r.machine, m)
+	case refused:
+		r.machine.Refused(m.change, m.cause)
+	case flushed:
+		if m.by == r.machine {
+			r.machine.Flushed(m.end, m.err)
+		}
+	case tick:
+		r.ticked = true
+		r.machine.Tick()
+	case update:
+		r.machine.Configure(m.settings)
+		r.slot.settings = m.settings
+		r.assign(m.assignment)
+	case *deleteRecordsAsk:
+		r.machine.DeleteBefore(m)
+	case *describeProducersAsk:
+		m.answer(r.machine.Producers(), nil)
+	case scan:
+		r.machine.Scan(m.producerExpiry)
+	case takeCheckpoint:
+		m.deliver(r.machine.Checkpoint())
+	}
+}
+
+func (r *replicaActor) assign(p metadata.Partition) {
+	r.slot.assignment = p
+	r.machine.Assign(p)
+	if p.Leader == r.shared.Self.ID {
+		r.slot.led = max(r.slot.led, p.LeaderEpoch)
+	}
+}
+
+func (r *replicaActor) settle() {
+	if err := r.machine.Settle(); err != nil {
+		panic(err)
+	}
+	r.release()
+	h := r.slot.handle
+	h.bytes.Store(r.machine.Size())
+	// Only a tick puts to sleep: a replica that is written to is idle between any
+	// two batches, and need not say so each time.
+	if idle := r.machine.Idle(); idle == r.awake && (!idle || r.ticked) {
+		r.awake = !idle
+		r.shared.Registry.setAwake(h, r.awake)
+	}
+	r.ticked = false
+	if r.machine.TakeDirty() {
+		h.dirty.Store(true)
+	}
+}
+
+// release gives the memory of what came from other nodes back.
+func (r *replicaActor) release() {
+	for i, in := range r.incoming {
+		in.Release()
+		r.incoming[i] = nil
+	}
+	r.incoming = r.incoming[:0]
+}
+
+// fail makes known that the replica has failed: readers see the cause, everybody
+// who waits is answered with it, and what the metadata said is kept for the next
+// incarnation.
+func (r *replicaActor) fail(err error) {
+	h := r.slot.handle
+	cause := messages.E("partition", messages.StorageError, h.tp.String(), err)
+	h.publish(&View{Leader: messages.NoBroker, Epoch: r.slot.assignment.LeaderEpoch, Err: cause})
+	if r.machine != nil {
+		r.slot.trusted = r.machine.Abandon(cause)
+		r.machine = nil
+	}
+	r.release()
+	for _, message := range r.mail {
+		if m, ok := message.(update); ok {
+			r.slot.assignment, r.slot.settings = m.assignment, m.settings
+		} else if !r.slot.around.note(message) {
+			refuse(message, cause)
+		}
+	}
+	r.mail = nil
+	h.mail.Divert(refuseWith(cause))
+	r.shared.Registry.setAwake(h, false)
+}
+
+// close ends the replica in order: what was appended is made durable, so that
+// the next start finds nothing to recover. If the disk fails here, the next start
+// does recover.
+func (r *replicaActor) close() {
+	if r.machine == nil && !r.slot.retired.Load() {
+		return
+	}
+	h := r.slot.handle
+	cause := r.gone()
+	h.publish(&View{Leader: messages.NoBroker, Epoch: r.slot.assignment.LeaderEpoch, Err: cause})
+	if err := r.shared.closeLog(r.machine, r.slot, cause); err != nil {
+		r.shared.Log.Error().Err(err).Stringer("partition", h.tp).Msg("could not close the log in order")
+	}
+	r.machine = nil
+}
+
+// gone is why a stopped replica does not serve.
+func (r *replicaActor) gone() error {
+	tp := r.slot.handle.tp.String()
+	if r.slot.retired.Load() {
+		return messages.E("partition", messages.UnknownTopicOrPartition, tp, errors.New("was deleted"))
+	}
+	return messages.E("partition", messages.ShuttingDown, tp, nil)
+}
+
+// refuse answers what comes after the end.
+func (r *replicaActor) refuse(message any) bool {
+	refuse(message, r.gone())
+	return true
+}
+
+// refuse answers whoever waits with a cause, drops what another node sent, and
+// reports whether the message was one of these.
+func refuse(message any, cause error) bool {
+	switch m := message.(type) {
+	case refusable:
+		m.refuse(cause)
+	case *link.Incoming:
+		m.Release()
+	default:
+		return false
+	}
+	return true
+}
+
+// refuseWith makes a diversion that refuses with a cause, and leaves the rest to
+// the actor's next incarnation.
+func refuseWith(cause error) func(message any) bool {
+	return func(message any) bool { return refuse(message, cause) }
+}
+
+// The actor is its machine's world.
+
+func (r *replicaActor) Now() int64 { return time.Now().UnixMilli() }
+
+func (r *replicaActor) Clock() int64 { return clock() }
+
+func (r *replicaActor) Publish(v *View) { r.slot.handle.publish(v) }
+
+func (r *replicaActor) Flushed(m *Machine, end messages.Offset, err error) {
+	r.slot.handle.mail.PostUserMessage(flushed{m, end, err})
+}
+
+// Send has the core ask where to go on, if batches were lost on the way out.
+func (r *replicaActor) Send(to messages.BrokerID, m *replica.Message, owner Payload) {
+	h := r.slot.handle
+	if err := r.shared.Cluster.Send(to, h.topicID, h.tp, m, owner); errors.Is(err, link.ErrQueueFull) && len(m.Batches) > 0 {
+		if epoch, known := r.slot.around.up[to]; known {
+			h.mail.PostUserMessage(peerUp{replica.Member{ID: to, Epoch: epoch}})
+		}
+	}
+}
+
+func (r *replicaActor) Crowded(node messages.BrokerID) bool { return r.shared.Cluster.Crowded(node) }
+
+func (r *replicaActor) ChangeISR(c replica.ISRChange) {
+	r.shared.Cluster.ChangeISR(r.slot.handle.tp, c)
+}
+
+func (r *replicaActor) Resign(c replica.Resignation) {
+	r.shared.Cluster.Resign(r.slot.handle.tp, c)
+}
+
+func (r *replicaActor) Event(e replica.Event) { r.shared.Cluster.Event(r.slot.handle.tp, e) }

@@ -1,0 +1,116 @@
+package partition
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+
+	"understudy/messages"
+	"understudy/persistence/log"
+	"understudy/persistence/vfs"
+)
+
+// CheckpointFile is the file, under the data directory, that says for every
+// log where its recovery may begin.
+const CheckpointFile = "recovery-checkpoint"
+
+// Checkpoints is what is known of where each log's recovery may begin: one file
+// for the broker, since a file for each of ten thousand partitions would cost
+// ten thousand fsyncs. Entries are keyed by topic id and partition, so that a
+// topic made anew under its name does not inherit.
+type Checkpoints struct {
+	fs  vfs.FS
+	run messages.BrokerEpoch // this start of the broker
+
+	mu     sync.Mutex
+	latest map[string]log.Checkpoint
+}
+
+// LoadCheckpoints reads the file of the last run, for the one that begins now.
+// Clean tells whether the last run was stopped in order. A file of an earlier one,
+// brought back from a copy say, cannot tell what has been written since: it says
+// where recovery may begin, and no more. A file that is missing or cannot be read
+// costs a longer recovery; the error says why.
+func LoadCheckpoints(files vfs.FS, run messages.BrokerEpoch) (c *Checkpoints, clean bool, err error) {
+	c = &Checkpoints{fs: files, run: run, latest: map[string]log.Checkpoint{}}
+	of, read, err := log.ReadCheckpoints(files, CheckpointFile)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return c, false, err
+	}
+	c.latest = read
+	if of != run-1 {
+		c.latest = unclean(read)
+	}
+	clean = true
+	for _, cp := range c.latest {
+		clean = clean && cp.Clean
+	}
+	return c, clean, nil
+}
+
+// unclean is a copy in which nothing counts as closed in order.
+func unclean(checkpoints map[string]log.Checkpoint) map[string]log.Checkpoint {
+	list := make(map[string]log.Checkpoint, len(checkpoints))
+	for key, cp := range checkpoints {
+		cp.Clean = false
+		list[key] = cp
+	}
+	return list
+}
+
+func checkpointKey(id messages.TopicID, tp messages.TopicPartition) string {
+	return id.String() + "/" + tp.String()
+}
+
+// take gives the checkpoint to open a log with. What is clean is so only once:
+// from then on the entry that stays is one to recover from.
+func (c *Checkpoints) take(id messages.TopicID, tp messages.TopicPartition) *log.Checkpoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := checkpointKey(id, tp)
+	cp, ok := c.latest[key]
+	if !ok {
+		return nil
+	}
+	used := cp
+	cp.Clean = false
+	c.latest[key] = cp
+	return &used
+}
+
+// knows reports whether the last run left records of this partition.
+func (c *Checkpoints) knows(id messages.TopicID, tp messages.TopicPartition) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.latest[checkpointKey(id, tp)].End > 0
+}
+
+func (c *Checkpoints) put(id messages.TopicID, tp messages.TopicPartition, cp log.Checkpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.latest[checkpointKey(id, tp)] = cp
+}
+
+func (c *Checkpoints) drop(id messages.TopicID, tp messages.TopicPartition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.latest, checkpointKey(id, tp))
+}
+
+// Write replaces the file.
+func (c *Checkpoints) Write() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return log.WriteCheckpoints(c.fs, CheckpointFile, c.run, c.latest)
+}
+
+// BeginRun makes the file say that a run has begun: until it is stopped in
+// order, recovery is needed. It must be called before the first write to a log.
+func (c *Checkpoints) BeginRun() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return log.WriteCheckpoints(c.fs, CheckpointFile, c.run, unclean(c.latest))
+}

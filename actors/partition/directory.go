@@ -1,0 +1,110 @@
+package partition
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"understudy/messages"
+	"understudy/persistence/vfs"
+)
+
+// A partition's directory holds, beside its log, a file that says which creation
+// of the topic it belongs to, in the format of Kafka's partition.metadata:
+//
+//	version: 0
+//	topic_id: 6Zl8QcYhS1-7Zk0yGQ4hNA
+const (
+	identityFile = "partition.metadata"
+	identityText = "version: 0\ntopic_id: %s\n"
+	// doomed ends the name of a directory that is being deleted. What a crash
+	// leaves of one is removed at the next start.
+	doomed = "-delete"
+)
+
+// claimDirectory sees to it that what is in the partition's directory belongs to
+// this creation of the topic. What belongs to an earlier one is a deletion that a
+// crash cut off: it is carried out now. A directory whose identity cannot be read
+// is taken for ours: the file was lost with the power, and the log decides what
+// the directory holds. It reports whether writeIdentity is still to be called.
+func claimDirectory(files vfs.FS, tp messages.TopicPartition, id messages.TopicID) (unmarked bool, err error) {
+	found, err := readIdentity(files, tp.String())
+	switch {
+	case err != nil:
+		return true, nil
+	case found == id:
+		return false, nil
+	}
+	return true, removeDirectory(files, tp, found)
+}
+
+func readIdentity(files vfs.FS, dir string) (messages.TopicID, error) {
+	var id messages.TopicID
+	f, err := files.Open(dir + "/" + identityFile)
+	if err != nil {
+		return id, err
+	}
+	defer f.Close()
+	text := make([]byte, 64)
+	n, _ := f.ReadAt(text, 0)
+	for line := range bytes.Lines(text[:n]) {
+		if value, ok := bytes.CutPrefix(line, []byte("topic_id: ")); ok {
+			return id, id.UnmarshalText(bytes.TrimSpace(value))
+		}
+	}
+	return id, messages.E("read", messages.CorruptMessage, dir+"/"+identityFile, errors.New("names no topic id"))
+}
+
+// writeIdentity marks a directory. The log makes the directory with the first
+// append, and the file's name durable with the first flush after that.
+func writeIdentity(files vfs.FS, dir string, id messages.TopicID) error {
+	f, err := files.Create(dir + "/" + identityFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt(fmt.Appendf(nil, identityText, id), 0)
+	return err
+}
+
+// removeDirectory deletes a partition's directory. It gets another name first,
+// so that a crash half-way leaves nothing that looks like a log. That name has
+// the topic's id and not its name, which may be as long as a file name can be.
+func removeDirectory(files vfs.FS, tp messages.TopicPartition, id messages.TopicID) error {
+	grave := fmt.Sprintf("%v-%d%s", id, tp.Partition, doomed)
+	if err := files.Rename(tp.String(), grave); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if err := files.SyncDir("."); err != nil {
+		return err
+	}
+	return files.RemoveAll(grave)
+}
+
+// SweepDirectories removes what is left of deletions that a crash cut off, and
+// names the directories that look like a partition's but are not in the metadata.
+func SweepDirectories(files vfs.FS, known func(dir string) bool) (strays []string, err error) {
+	entries, err := files.ReadDir(".")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		switch {
+		case !e.Dir:
+		case strings.HasSuffix(e.Name, doomed):
+			if err := files.RemoveAll(e.Name); err != nil {
+				return strays, err
+			}
+		case !known(e.Name):
+			if _, err := readIdentity(files, e.Name); err == nil {
+				strays = append(strays, e.Name)
+			}
+		}
+	}
+	return strays, nil
+}

@@ -1,0 +1,121 @@
+package partition
+
+import (
+	"bytes"
+	"testing"
+
+	"understudy/cluster/metadata"
+	"understudy/cluster/replica"
+	"understudy/messages"
+	"understudy/messages/batch"
+	"understudy/persistence/vfs"
+)
+
+// lead makes the rig's machine the leader of followers that agree up to end.
+func (r *rig) lead(end messages.Offset, followers ...messages.BrokerID) {
+	r.t.Helper()
+	all := append([]messages.BrokerID{1}, followers...)
+	r.machine.Assign(metadata.Partition{Replicas: all, ISR: all, Leader: 1, LeaderEpoch: 4, Revision: 8})
+	r.settle()
+	for _, id := range followers {
+		r.machine.Receive(id, &replica.Message{Type: replica.TypeAck, Epoch: 4, BrokerEpoch: 1, Probe: r.probe(id), End: end, Durable: end})
+	}
+	r.settle()
+	r.stage.sent = nil
+}
+
+// probe is the number of the question that a follower was asked last.
+func (r *rig) probe(id messages.BrokerID) (number uint32) {
+	for _, s := range r.stage.sent {
+		if s.to == id {
+			number = s.probe
+		}
+	}
+	return number
+}
+
+// TestBatchesOutliveTheirProducersRequest takes the request's memory back as
+// soon as the producer is answered, as a connection does.
+func TestBatchesOutliveTheirProducersRequest(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	r.lead(0, 2, 3)
+	request := records(2, messages.NoSequence)
+	slot := r.append(messages.AcksLeader, request)
+	r.settle()
+	r.wantAnswer(slot, 0)
+	want := bytes.Clone(request)
+	clear(request)
+	if len(r.stage.sent) != 2 {
+		t.Fatalf("%d messages were sent, want one to each follower", len(r.stage.sent))
+	}
+	to2, to3 := r.stage.sent[0], r.stage.sent[1]
+	if !bytes.Equal(to2.batches[0], want) || &to2.batches[0][0] != &to3.batches[0][0] {
+		t.Error("the followers do not get one copy of what was appended")
+	}
+	p := to2.owner.(*parcel)
+	p.Release()
+	if p.first == nil {
+		t.Error("the copy was given up while it is being sent to the other follower")
+	}
+	p.Release()
+	if p.first != nil {
+		t.Error("the copy is kept when nobody needs it")
+	}
+}
+
+func TestReadsForFollowersWaitWhileTheirNodeIsCrowded(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	for range 3 {
+		r.append(messages.AcksAll, records(2, messages.NoSequence))
+	}
+	r.settle()
+	r.flushed()
+	r.stage.crowded = true
+	r.lead(0, 2)
+	if got := r.sentBatches(); got != 0 || r.machine.Idle() {
+		t.Errorf("%d batches were sent to a crowded node; idle: %v", got, r.machine.Idle())
+	}
+	r.stage.crowded = false
+	r.settle()
+	if got := r.sentBatches(); got != 3 {
+		t.Errorf("%d batches were sent, want 3", got)
+	}
+}
+
+func (r *rig) sentBatches() (n int) {
+	for _, s := range r.stage.sent {
+		n += len(s.batches)
+	}
+	return n
+}
+
+func BenchmarkParcel(b *testing.B) {
+	builder := batch.NewBuilder(batch.NoProducer)
+	builder.Add(500, nil, make([]byte, 64<<10))
+	batches := []batch.Batch{builder.Build(nil)}
+	b.SetBytes(int64(len(batches[0])))
+	for b.Loop() {
+		newParcel(batches).Release()
+	}
+}
+
+// TestARepetitionIsKnownInTheTurnInWhichItsFirstTimeCame has a follower get a
+// batch, become the leader, and get the batch again from its producer, all before
+// anything was carried out.
+func TestARepetitionIsKnownInTheTurnInWhichItsFirstTimeCame(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	both := []messages.BrokerID{1, 2}
+	r.machine.Assign(metadata.Partition{Replicas: both, ISR: both, Leader: 2, LeaderEpoch: 4, Revision: 8})
+	r.settle()
+	came := batch.Batch(bytes.Clone(records(2, 0)))
+	came.Stamp(0, 4)
+	r.machine.Receive(2, &replica.Message{Type: replica.TypeAppend, Epoch: 4, BrokerEpoch: 1, PrevEpoch: messages.NoEpoch, Batches: []batch.Batch{came}})
+	r.machine.Assign(metadata.Partition{Replicas: both, ISR: both[:1], Leader: 1, LeaderEpoch: 5, Revision: 9})
+	again := r.append(messages.AcksAll, records(2, 0))
+	r.settle()
+	r.flushed()
+	r.wantAnswer(again, 0)
+	if end := r.stage.view.Log.End; end != 2 {
+		t.Errorf("the log ends at %d: a repetition was appended", end)
+	}
+}

@@ -1,0 +1,83 @@
+package partition
+
+import (
+	"context"
+	"time"
+
+	"understudy/persistence/log"
+)
+
+// Keeper does for all local replicas together what is done now and then: it
+// writes the file of checkpoints and has the replicas look at retention. One
+// clock serves all of them, since a ticker for each of ten thousand partitions
+// would keep a processor busy.
+type Keeper struct {
+	Shared             *Shared
+	CheckpointInterval time.Duration // bounds how much a recovery has to read
+	ScanInterval       time.Duration // how often retention is looked at (log.retention.check.interval.ms)
+	TickInterval       time.Duration // how often replicas that wait for something are told the time
+	ProducerExpiry     func() int64  // ms; see topicconfig.ProducerIDExpirationMs
+}
+
+// Run works until the context ends.
+func (k *Keeper) Run(ctx context.Context) {
+	checkpoint := time.NewTicker(k.CheckpointInterval)
+	defer checkpoint.Stop()
+	look := time.NewTicker(k.ScanInterval)
+	defer look.Stop()
+	beat := time.NewTicker(k.TickInterval)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			k.Shared.Registry.tick()
+		case <-look.C:
+			for _, h := range k.Shared.Registry.All() {
+				h.mail.PostUserMessage(scan{k.ProducerExpiry()})
+			}
+		case <-checkpoint.C:
+			if err := k.Checkpoint(ctx); err != nil && ctx.Err() == nil {
+				k.Shared.Log.Warn().Err(err).Msg("could not write the recovery checkpoint; a recovery would take longer")
+			}
+		}
+	}
+}
+
+// taken is one replica's checkpoint on its way to the file.
+type taken struct {
+	handle     *Handle
+	checkpoint log.Checkpoint
+}
+
+// Checkpoint asks every replica that has changed for its checkpoint and writes
+// the file, unless nothing has changed.
+func (k *Keeper) Checkpoint(ctx context.Context) error {
+	var asked []*Handle
+	for _, h := range k.Shared.Registry.All() {
+		if h.dirty.Swap(false) {
+			asked = append(asked, h)
+		}
+	}
+	if len(asked) == 0 {
+		return nil
+	}
+	// Room for every answer: a replica that fails meanwhile gives none, and one
+	// that answers late finds room and is not waited for.
+	answers := make(chan taken, len(asked))
+	for _, h := range asked {
+		h.mail.PostUserMessage(takeCheckpoint{func(cp log.Checkpoint) { answers <- taken{h, cp} }})
+	}
+	ctx, cancel := context.WithTimeout(ctx, k.CheckpointInterval)
+	defer cancel()
+	for range asked {
+		select {
+		case t := <-answers:
+			k.Shared.Checkpoints.put(t.handle.topicID, t.handle.tp, t.checkpoint)
+		case <-ctx.Done():
+			return k.Shared.Checkpoints.Write()
+		}
+	}
+	return k.Shared.Checkpoints.Write()
+}

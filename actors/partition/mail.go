@@ -1,0 +1,87 @@
+package partition
+
+import (
+	"context"
+
+	"understudy/cluster/metadata"
+	"understudy/cluster/topicconfig"
+	"understudy/messages"
+	"understudy/messages/producer"
+	"understudy/persistence/log"
+)
+
+// The messages of a partition actor, beside Append.
+type (
+	// flushed is the completion of a flush: everything below end is on disk.
+	flushed struct {
+		by  *Machine // that asked for it; another one's is none of ours
+		end messages.Offset
+		err error
+	}
+	// update says that the metadata about the partition has changed.
+	update struct {
+		assignment metadata.Partition
+		settings   topicconfig.Settings
+	}
+	// scan is the time for what is done now and then: retention, rolling by age,
+	// expiry of idle producers.
+	scan struct {
+		producerExpiry int64 // ms; see topicconfig.ProducerIDExpirationMs
+	}
+	// tick tells the time to a replica that waits for something.
+	tick struct{}
+	// takeCheckpoint asks for the log's checkpoint.
+	takeCheckpoint struct{ deliver func(log.Checkpoint) }
+)
+
+// ask is a question from outside the actor. Exactly one answer is put on reply,
+// which has room for it.
+type ask[Q, A any] struct {
+	question Q
+	reply    chan answer[A]
+}
+
+type answer[A any] struct {
+	value A
+	err   error
+}
+
+// refusable is a message whose sender waits for an answer.
+type refusable interface{ refuse(err error) }
+
+func (a *ask[Q, A]) refuse(err error) { a.reply <- answer[A]{err: err} }
+
+func (a *ask[Q, A]) answer(value A, err error) { a.reply <- answer[A]{value, err} }
+
+// The questions.
+type (
+	deleteRecords     struct{ before messages.Offset }
+	describeProducers struct{}
+
+	deleteRecordsAsk     = ask[deleteRecords, messages.Offset]
+	describeProducersAsk = ask[describeProducers, []producer.Info]
+)
+
+// request posts a question to the actor and waits for the answer.
+func request[Q, A any](ctx context.Context, h *Handle, op string, question Q) (A, error) {
+	a := &ask[Q, A]{question, make(chan answer[A], 1)}
+	h.mail.PostUserMessage(a)
+	select {
+	case got := <-a.reply:
+		return got.value, got.err
+	case <-ctx.Done():
+		var none A
+		return none, messages.E(op, messages.RequestTimedOut, h.tp.String(), ctx.Err())
+	}
+}
+
+// DeleteRecords removes what lies below an offset, or below the high watermark
+// for NoOffset, and returns the new log start offset.
+func (h *Handle) DeleteRecords(ctx context.Context, before messages.Offset) (messages.Offset, error) {
+	return request[deleteRecords, messages.Offset](ctx, h, "delete records", deleteRecords{before})
+}
+
+// Producers lists the idempotent producers that the partition remembers.
+func (h *Handle) Producers(ctx context.Context) ([]producer.Info, error) {
+	return request[describeProducers, []producer.Info](ctx, h, "describe producers", describeProducers{})
+}

@@ -1,0 +1,67 @@
+package partition
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"understudy/cluster/metadata"
+	"understudy/cluster/replica"
+	"understudy/cluster/topicconfig"
+	"understudy/messages"
+	"understudy/persistence/flush"
+	"understudy/persistence/segment"
+	"understudy/persistence/vfs"
+)
+
+// Shared is what all local replicas of a broker have in common. The fields are
+// set before the first replica is opened and not changed afterwards.
+type Shared struct {
+	Self        replica.Member
+	FS          vfs.FS // rooted at the data directory
+	Flush       *flush.Scheduler
+	Files       *segment.Files
+	Checkpoints *Checkpoints
+	Registry    *Registry
+	Log         zerolog.Logger
+
+	Tuning Tuning
+
+	// Defaults are the values of the settings that a topic does not set.
+	Defaults func(*metadata.Image) topicconfig.Defaults
+	// Opening has room for as many logs as may be recovered at a time.
+	Opening chan struct{}
+	// Cluster is the way to the other nodes and to the controller.
+	Cluster Cluster
+}
+
+// Cluster is what a replica needs of its controller and of the other nodes. None
+// of it may block.
+type Cluster interface {
+	// Send passes a message to another node's replica of the partition, or loses it
+	// and may say why; see link.Link.Send.
+	Send(to messages.BrokerID, id messages.TopicID, tp messages.TopicPartition, m *replica.Message, owner Payload) error
+	// Crowded reports that enough waits to be sent to a node already.
+	Crowded(node messages.BrokerID) bool
+	// ChangeISR asks the controller for another in-sync set.
+	ChangeISR(messages.TopicPartition, replica.ISRChange)
+	// Resign asks the controller for an election in a new epoch.
+	Resign(messages.TopicPartition, replica.Resignation)
+	// Event tells what a replica decided.
+	Event(messages.TopicPartition, replica.Event)
+}
+
+// started is when this process began: the origin of the clock that never goes back.
+var started = time.Now()
+
+func clock() int64 { return time.Since(started).Milliseconds() + 1 }
+
+// newSlot makes what stays of a replica between its actor's restarts. A broker
+// that starts has every epoch it led ended by its registration, so that what the
+// metadata says afterwards is an epoch that nobody has led.
+func (s *Shared) newSlot(tp messages.TopicPartition, id messages.TopicID, p metadata.Partition, settings topicconfig.Settings) *slot {
+	return &slot{
+		handle: newHandle(tp, id, &s.Log), assignment: p, settings: settings,
+		led: messages.NoEpoch, trusted: messages.NoOffset,
+	}
+}

@@ -1,0 +1,235 @@
+package partition
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"understudy/actors/supervision"
+	"understudy/cluster/metadata"
+	"understudy/cluster/replica"
+	"understudy/cluster/topicconfig"
+	"understudy/messages"
+	"understudy/messages/batch"
+	"understudy/persistence/flush"
+	"understudy/persistence/segment"
+	"understudy/persistence/vfs"
+)
+
+// solitude is the cluster of a broker that is alone.
+type solitude struct{ Cluster }
+
+func (solitude) Event(messages.TopicPartition, replica.Event) {}
+
+// tree is a broker's partitions with nothing around them but metadata.
+type tree struct {
+	t        *testing.T
+	stop     func(context.Context) error
+	entered  chan struct{} // receives when a change is about to be followed, if anybody waits
+	cell     *metadata.Cell
+	registry *Registry
+	failures chan supervision.Failure
+}
+
+func plant(t *testing.T, disk vfs.FS) *tree {
+	t.Helper()
+	checkpoints, _, err := LoadCheckpoints(disk, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flusher := flush.New(flush.Options{})
+	tr := &tree{t: t, entered: make(chan struct{}), cell: metadata.NewCell(), registry: NewRegistry(), failures: make(chan supervision.Failure, 16)}
+	restarts := &supervision.Backoff{Initial: time.Millisecond, Max: 10 * time.Millisecond, Healthy: time.Minute,
+		OnFailure: func(f supervision.Failure) { tr.failures <- f }}
+	root, err := supervision.NewRoot(restarts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := &Shared{
+		Self: replica.Member{ID: 1, Epoch: 1}, FS: disk, Flush: flusher, Files: segment.NewFiles(100),
+		Checkpoints: checkpoints, Registry: tr.registry, Log: zerolog.Nop(), Opening: make(chan struct{}, 2),
+		Defaults: func(*metadata.Image) topicconfig.Defaults {
+			select {
+			case tr.entered <- struct{}{}:
+				<-tr.entered
+			default:
+			}
+			return topicconfig.Defaults{}
+		},
+		Cluster: solitude{},
+	}
+	pid, err := root.Spawn("partitions", Props(shared, tr.cell, restarts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.stop = func(ctx context.Context) error { return root.Stop(ctx, pid) }
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := tr.stop(ctx); err != nil {
+			t.Error(err)
+		}
+		root.Shutdown()
+		flusher.Close()
+	})
+	return tr
+}
+
+// edit changes the metadata.
+func (tr *tree) edit(how func(*metadata.Edit)) {
+	tr.t.Helper()
+	e := metadata.NewEdit(tr.cell.Image())
+	how(e)
+	_, change, err := e.Seal(tr.cell.Image().Revision + 1)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.cell.Publish(change)
+}
+
+func (tr *tree) createTopic(name string, id messages.TopicID, partitions int) {
+	tr.t.Helper()
+	tr.edit(func(e *metadata.Edit) {
+		topic := &metadata.Topic{Name: name, ID: id}
+		for range partitions {
+			topic.Partitions = append(topic.Partitions, metadata.Partition{
+				Replicas: []messages.BrokerID{1}, ISR: []messages.BrokerID{1}, Leader: 1, UncleanEpoch: messages.NoEpoch})
+		}
+		e.CreateTopic(topic)
+	})
+}
+
+// await gives the handle of a partition of a certain topic once it serves.
+func (tr *tree) await(id messages.TopicID, tp messages.TopicPartition) *Handle {
+	tr.t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		tr.registry.mu.RLock()
+		h, added := tr.registry.handles[tp], tr.registry.added
+		tr.registry.mu.RUnlock()
+		changed := make(chan struct{})
+		if h != nil && h.TopicID() == id {
+			h.Wait(NewWaiter(func() { close(changed) }))
+			if v := h.View(); v != nil && v.Err == nil {
+				return h
+			}
+		}
+		select {
+		case <-changed:
+		case <-added:
+		case <-timeout:
+			tr.t.Fatalf("%v does not serve", tp)
+		}
+	}
+}
+
+type result chan Result
+
+func (r result) Appended(_ int, got Result) { r <- got }
+
+// append appends batches and waits for the answer.
+func (tr *tree) append(h *Handle, batches ...batch.Batch) Result {
+	tr.t.Helper()
+	reply := make(result, 1)
+	h.Append(&Append{Batches: batches, Acks: messages.AcksAll, Reply: reply})
+	select {
+	case got := <-reply:
+		return got
+	case <-time.After(10 * time.Second):
+		tr.t.Fatal("an append was never answered")
+		return Result{}
+	}
+}
+
+// TestAPanicFailsOnePartitionAlone gives a partition what no caller may: its code
+// panics. Whoever waits is answered, the sibling goes on, and so does the
+// partition, from what is on its disk.
+func TestAPanicFailsOnePartitionAlone(t *testing.T) {
+	tr := plant(t, vfs.NewMem(vfs.MemOptions{}))
+	tr.createTopic("orders", someTopic, 2)
+	h, sibling := tr.await(someTopic, orders0), tr.await(someTopic, messages.TopicPartition{Topic: "orders", Partition: 1})
+	if got := tr.append(h, records(2, messages.NoSequence)); got.Err != nil || got.Base != 0 {
+		t.Fatalf("append: %+v", got)
+	}
+	if got := tr.append(h, batch.Batch{}); messages.KindOf(got.Err) != messages.StorageError {
+		t.Errorf("an append that makes the code panic was answered with %+v", got)
+	}
+	if f := <-tr.failures; !strings.Contains(f.Cause.Error(), "machine.go") || !strings.HasSuffix(f.Actor, "orders-0") {
+		t.Errorf("the failure was told as %v: no stack, or of another actor", f)
+	}
+	if got := tr.append(sibling, records(1, messages.NoSequence)); got.Err != nil {
+		t.Errorf("the sibling answered %+v", got)
+	}
+	if got := tr.append(tr.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil || got.Base != 2 {
+		t.Errorf("after the restart: %+v, want offset 2", got)
+	}
+}
+
+func TestADeletedTopicsPartitionsRefuseAndLeaveNothing(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{})
+	tr := plant(t, disk)
+	tr.createTopic("orders", someTopic, 1)
+	old := tr.await(someTopic, orders0)
+	tr.append(old, records(3, messages.NoSequence))
+	tr.edit(func(e *metadata.Edit) { e.DeleteTopic("orders") })
+	tr.createTopic("orders", messages.TopicID{9}, 1)
+	fresh := tr.await(messages.TopicID{9}, orders0)
+	if got := tr.append(old, records(1, messages.NoSequence)); messages.KindOf(got.Err) != messages.UnknownTopicOrPartition {
+		t.Errorf("the deleted partition answered %+v", got)
+	}
+	if got := tr.append(fresh, records(1, messages.NoSequence)); got.Err != nil || got.Base != 0 {
+		t.Errorf("the new topic's partition answered %+v, want offset 0", got)
+	}
+}
+
+func TestAWaiterIsWokenOnceHoweverManyPartitionsItWaitsFor(t *testing.T) {
+	tr := plant(t, vfs.NewMem(vfs.MemOptions{}))
+	tr.createTopic("orders", someTopic, 2)
+	a, b := tr.await(someTopic, orders0), tr.await(someTopic, messages.TopicPartition{Topic: "orders", Partition: 1})
+	woken := make(chan struct{}, 2)
+	w := NewWaiter(func() { woken <- struct{}{} })
+	a.Wait(w)
+	b.Wait(w)
+	tr.append(a, records(1, messages.NoSequence))
+	tr.append(b, records(1, messages.NoSequence))
+	<-woken
+	if len(woken) != 0 {
+		t.Error("woken twice")
+	}
+	b.Cancel(w)
+}
+
+// TestAStopIsNotUndoneByAChangeThatWaits has metadata change while the supervisor
+// is busy, and then stops it: the change, which is handled after the stop has
+// begun, must not start anew what has just ended.
+func TestAStopIsNotUndoneByAChangeThatWaits(t *testing.T) {
+	tr := plant(t, vfs.NewMem(vfs.MemOptions{}))
+	tr.createTopic("orders", someTopic, 4)
+	tr.await(someTopic, orders0)
+	moved := func(epoch messages.LeaderEpoch) {
+		tr.edit(func(e *metadata.Edit) {
+			for n := range int32(4) {
+				e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: n}, metadata.Partition{
+					Replicas: []messages.BrokerID{1}, ISR: []messages.BrokerID{1}, Leader: 1, LeaderEpoch: epoch, UncleanEpoch: messages.NoEpoch})
+			}
+		})
+	}
+	moved(1)
+	<-tr.entered // the supervisor is in its turn
+	for epoch := range messages.LeaderEpoch(50) {
+		moved(2 + epoch)
+	}
+	stopped := make(chan error)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		stopped <- tr.stop(ctx)
+	}()
+	tr.entered <- struct{}{}
+	if err := <-stopped; err != nil {
+		t.Errorf("the partitions did not end: %v", err)
+	}
+}

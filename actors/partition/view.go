@@ -1,0 +1,22 @@
+package partition
+
+import (
+	"understudy/cluster/replica"
+	"understudy/messages"
+	"understudy/persistence/log"
+)
+
+// View is what readers know of a replica: an immutable picture that its actor
+// publishes after each turn that changed it. Reads need nothing else.
+type View struct {
+	Leader messages.BrokerID    // NoBroker when the partition has none
+	Epoch  messages.LeaderEpoch // epoch of that leadership
+	Err    error                // why this replica cannot serve; nil when it leads and is open
+
+	// Settling: the leader has not found out yet all that was committed before it,
+	// so that the high watermark may be below what consumers have seen (KIP-207).
+	Settling bool
+
+	Log    *log.View            // nil when the log is not open
+	Epochs []replica.EpochStart // the log's epochs, oldest first
+}
