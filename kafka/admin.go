@@ -1,0 +1,20 @@
+package kafka
+
+import (
+	"context"
+
+	"understudy/actors/controller"
+	"understudy/messages"
+)
+
+// Admin makes changes to topics and settings, each for itself. A call returns
+// when its changes are committed and this broker's image shows them, or when ctx
+// ends. Results stand in the order of what was asked for.
+type Admin interface {
+	CreateTopics(ctx context.Context, topics []controller.NewTopic, validateOnly bool) []controller.TopicResult
+	DeleteTopics(ctx context.Context, topics []controller.TopicRef) []controller.DeleteResult
+	CreatePartitions(ctx context.Context, topics []controller.NewPartitions, validateOnly bool) []controller.PartitionsResult
+	AlterConfigs(ctx context.Context, changes []controller.ConfigChange, validateOnly bool) []controller.ConfigResult
+	// AllocateProducerIDs gives n producer ids, from first on, to this broker alone.
+	AllocateProducerIDs(ctx context.Context, n int64) (first messages.ProducerID, err error)
+}

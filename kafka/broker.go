@@ -1,0 +1,155 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/kafka/server"
+	"understudy/kafka/wire"
+	"understudy/messages"
+)
+
+// Broker gives Kafka requests their meaning. It is a server.Handler.
+type Broker struct {
+	deps      Deps
+	table     [maxKey]*api
+	settings  settingsCache
+	producers producerIDs
+	sessions  *sessions
+	decoding  *wire.Budget    // what decoded requests may take beside their bytes
+	unpacking *wire.Budget    // what batches that must be unpacked may take
+	ctx       context.Context // ends with the broker
+	stop      context.CancelFunc
+}
+
+const maxKey = 128
+
+// New makes a broker. Close ends what it waits for.
+func New(d Deps) *Broker {
+	b := &Broker{deps: d, sessions: newSessions(d.Limits.Sessions, d.Limits.SessionPartitions)}
+	b.unpacking = wire.NewBudget(max(d.Pool.Budget().Limit()/4, 2*unpackLimit))
+	b.decoding = wire.NewBudget(max(d.Pool.Budget().Limit()/8, int64(decodeCost*d.Limits.RequestBytes)))
+	b.ctx, b.stop = context.WithCancel(context.Background())
+	for _, a := range apis() {
+		if a.shape != "" {
+			a.parsed = wire.MustShape(a.flexible, a.shape)
+		}
+		b.table[a.key] = &a
+	}
+	return b
+}
+
+// Close makes requests that wait for changes give up.
+func (b *Broker) Close() { b.stop() }
+
+func (b *Broker) api(key int16) *api {
+	if key < 0 || key >= maxKey {
+		return nil
+	}
+	return b.table[key]
+}
+
+// Limit implements server.Handler.
+func (b *Broker) Limit(key int16) int {
+	if key == int16(kmsg.Produce) {
+		return b.deps.Limits.ProduceBytes
+	}
+	return b.deps.Limits.RequestBytes
+}
+
+// Handle implements server.Handler: it finds the request's API and passes it on.
+// What cannot be answered in a way that the client would understand ends the
+// connection.
+func (b *Broker) Handle(r *server.Request) {
+	a := b.api(r.Key)
+	if a == nil {
+		b.refuse(r, "unknown API")
+		return
+	}
+	if r.Version < min(a.min, a.accepts) || r.Version > a.max {
+		if a.key == int16(kmsg.ApiVersions) {
+			b.refuseApiVersions(r)
+			return
+		}
+		b.refuse(r, "unsupported version of "+a.name)
+		return
+	}
+	c := call{r: r, api: a, version: r.Version, flexible: a.flexible >= 0 && r.Version >= a.flexible}
+	if !c.readHeader() {
+		b.refuse(r, "malformed header")
+		return
+	}
+	if a.direct != nil {
+		a.direct(b, c)
+		return
+	}
+	b.answer(c)
+}
+
+// refuse ends a connection because of one of its requests.
+func (b *Broker) refuse(r *server.Request, why string) {
+	b.deps.Log.Debug().Stringer("from", r.Conn().RemoteAddr()).Int16("api", r.Key).Int16("version", r.Version).
+		Msg("connection closed: " + why)
+	r.Abort()
+}
+
+// readHeader reads what is left of the request's header: the client's id and,
+// in flexible versions, tagged fields.
+//
+//	| key 2 | version 2 | correlation id 4 | client id 2 + n | tags |
+func (c *call) readHeader() bool {
+	h := wire.NewReader(c.r.Body, false) // the client id's length is never compact
+	c.clientID, _ = h.NullableString()
+	rest := h.Take(h.Len())
+	tags := wire.NewReader(rest, c.flexible)
+	tags.Tags(nil)
+	c.body = tags.Take(tags.Len())
+	return h.Err() == nil && tags.Err() == nil
+}
+
+// decodeCost is how many bytes of memory kmsg may need to decode one byte of a
+// request whose shape has been checked. The dearest are the topics of Metadata 0,
+// of which one takes at least 2 bytes and becomes 48.
+const decodeCost = 24
+
+// smallRequest is up to which size the cost of decoding is not worth counting.
+const smallRequest = 16 << 10
+
+// answer decodes a request with kmsg, has it answered, and replies.
+func (b *Broker) answer(c call) {
+	if err := c.api.parsed.Scan(c.version, c.body); err != nil {
+		b.refuse(c.r, "malformed "+c.api.name)
+		return
+	}
+	c.r.MayBlock()
+	if len(c.body) > smallRequest {
+		cost := int64(len(c.body) * decodeCost)
+		if b.decoding.Acquire(new(wire.Holder), cost) == nil {
+			defer b.decoding.Release(cost)
+		}
+	}
+	req := kmsg.RequestForKey(c.api.key)
+	req.SetVersion(c.version)
+	if err := req.ReadFrom(c.body); err != nil {
+		b.refuse(c.r, "malformed "+c.api.name)
+		return
+	}
+	resp := c.api.answer(b.ctx, b, req)
+	resp.SetVersion(c.version)
+	reply := encode(b.deps.Pool, resp)
+	c.r.Charge(len(reply.body))
+	c.r.Reply(reply, c.flexible && c.api.key != int16(kmsg.ApiVersions))
+}
+
+// errText is an error's text for an answer's error message, nil for no error.
+func errText(err error) *string {
+	if err == nil {
+		return nil
+	}
+	s := err.Error()
+	return &s
+}
+
+// errorOf is an error's code and text.
+func errorOf(err error) (int16, *string) { return messages.Code(err), errText(err) }

@@ -1,0 +1,62 @@
+package kafka
+
+import (
+	"context"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/messages"
+)
+
+// DeleteRecords (key 21).
+//
+//	1  throttle time is told after the request is done
+//	2  flexible
+//
+// Offset -1 is the high watermark.
+func deleteRecordsAPI() api {
+	return api{
+		key: 21, name: "DeleteRecords", max: 2, flexible: 2,
+		shape:  `[{string [{int32 int64}]}] int32`,
+		answer: answers((*Broker).deleteRecords),
+	}
+}
+
+// deleteRecords asks all partitions side by side: each answers when its new start
+// is on disk, and many can share that round.
+func (b *Broker) deleteRecords(ctx context.Context, req *kmsg.DeleteRecordsRequest) *kmsg.DeleteRecordsResponse {
+	ctx, cancel := within(ctx, req.TimeoutMillis)
+	defer cancel()
+	resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
+	resp.Topics = make([]kmsg.DeleteRecordsResponseTopic, len(req.Topics))
+	var pending sync.WaitGroup
+	room := make(chan struct{}, 64)
+	for i := range req.Topics {
+		asked, t := &req.Topics[i], &resp.Topics[i]
+		t.Topic = asked.Topic
+		t.Partitions = make([]kmsg.DeleteRecordsResponseTopicPartition, len(asked.Partitions))
+		for j := range asked.Partitions {
+			room <- struct{}{}
+			pending.Go(func() {
+				defer func() { <-room }()
+				t.Partitions[j] = b.deleteRecordsOf(ctx, asked.Topic, &asked.Partitions[j])
+			})
+		}
+	}
+	pending.Wait()
+	return resp
+}
+
+func (b *Broker) deleteRecordsOf(ctx context.Context, topic string, asked *kmsg.DeleteRecordsRequestTopicPartition) kmsg.DeleteRecordsResponseTopicPartition {
+	p := kmsg.NewDeleteRecordsResponseTopicPartition()
+	p.Partition, p.LowWatermark = asked.Partition, messages.NoOffset
+	where, err := b.local(messages.TopicPartition{Topic: topic, Partition: asked.Partition})
+	if err == nil {
+		p.LowWatermark, err = where.DeleteRecords(ctx, asked.Offset)
+	}
+	if p.ErrorCode = messages.Code(err); err != nil {
+		p.LowWatermark = messages.NoOffset
+	}
+	return p
+}

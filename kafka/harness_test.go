@@ -1,0 +1,93 @@
+package kafka
+
+import (
+	"net"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"understudy/cluster/metadata"
+	"understudy/kafka/server"
+	"understudy/kafka/wire"
+)
+
+// harness is a broker over a fake cluster, listening.
+type harness struct {
+	*fakeCluster
+	broker *Broker
+	server *server.Server
+	addr   string
+}
+
+// serve starts a broker; change may change what it depends on.
+func serve(t testing.TB, f *fakeCluster, change func(*Deps, *server.Options)) *harness {
+	t.Helper()
+	pool := wire.NewPool(wire.NewBudget(256 << 20))
+	d := Deps{
+		Self: self, Image: f.image.Load, Defaults: f.defaults, Partitions: f, Admin: f, Pool: pool,
+		Now: f.clock.Load, LogDir: "/data", Space: func() (int64, int64) { return 1000, 600 },
+		Log: zerolog.Nop(), Limits: DefaultLimits(),
+	}
+	o := server.Options{Limits: server.DefaultLimits(), Pool: pool, Metrics: server.NewMetrics(APINames()), Log: zerolog.Nop()}
+	if change != nil {
+		change(&d, &o)
+	}
+	h := &harness{fakeCluster: f, broker: New(d)}
+	h.server = server.New(h.broker, o)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.addr = ln.Addr().String()
+	host, port, _ := net.SplitHostPort(h.addr)
+	number, _ := strconv.Atoi(port)
+	f.edit(func(e *metadata.Edit) {
+		e.SetBroker(metadata.Broker{ID: self, Epoch: 2, Host: host, Port: int32(number), Rack: "here"})
+	})
+	served := make(chan error, 1)
+	go func() { served <- h.server.Serve(ln) }()
+	t.Cleanup(func() {
+		h.broker.Close()
+		h.server.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		// Fetches that were waiting when their connection was closed end in
+		// goroutines of their own, which Close does not wait for.
+		used, patience := d.Pool.Budget().Used(), time.Now().Add(10*time.Second)
+		for used != 0 && time.Now().Before(patience) {
+			runtime.Gosched()
+			used = d.Pool.Budget().Used()
+		}
+		if used != 0 {
+			t.Errorf("%d bytes of the budget are left over", used)
+		}
+	})
+	return h
+}
+
+// pipe is a broker with one client over a pipe in memory, for tests with a clock
+// of their own.
+type pipe struct {
+	client *client
+	close  func()
+}
+
+func servePipe(t testing.TB, f *fakeCluster) *pipe {
+	pool := wire.NewPool(wire.NewBudget(64 << 20))
+	b := New(Deps{
+		Self: self, Image: f.image.Load, Defaults: f.defaults, Partitions: f, Admin: f, Pool: pool,
+		Now: f.clock.Load, Space: func() (int64, int64) { return -1, -1 }, Log: zerolog.Nop(), Limits: DefaultLimits(),
+	})
+	s := server.New(b, server.Options{Limits: server.DefaultLimits(), Pool: pool, Log: zerolog.Nop()})
+	near, far := net.Pipe()
+	s.Take(far)
+	return &pipe{client: &client{t: t, conn: near}, close: func() {
+		near.Close()
+		b.Close()
+		s.Close()
+	}}
+}

@@ -1,0 +1,217 @@
+package kafka
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/messages/batch"
+)
+
+// hostileFrame makes a frame that is wrong in one of many ways, or right.
+func hostileFrame(h *harness, list []api, r *rand.Rand) []byte {
+	a := list[r.IntN(len(list))]
+	version := min(a.min, a.accepts) + int16(r.IntN(int(a.max-min(a.min, a.accepts))+1))
+	req := randomRequest(a.key, version, r)
+	if r.IntN(3) == 0 {
+		req = example(h, a.key, version)
+	}
+	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("hostile")).AppendRequest(nil, req, int32(r.Uint32()))
+	switch r.IntN(8) {
+	case 0: // as it is
+	case 1: // a lie somewhere
+		at := 12 + r.IntN(max(len(frame)-12, 1))
+		frame = append(append(frame[:min(at, len(frame)):min(at, len(frame))], lies[r.IntN(len(lies))]...), frame[min(at, len(frame)):]...)
+	case 2: // flipped bits
+		for range 1 + r.IntN(8) {
+			frame[4+r.IntN(len(frame)-4)] ^= 1 << r.IntN(8)
+		}
+	case 3: // another key or version
+		binary.BigEndian.PutUint16(frame[4+2*r.IntN(2):], uint16(r.Uint32()))
+	case 4: // noise
+		for i := 12; i < len(frame); i++ {
+			frame[i] = byte(r.Uint32())
+		}
+	case 5: // cut off or with something behind
+		frame = frame[:max(len(frame)-r.IntN(20), 12)]
+		frame = append(frame, make([]byte, r.IntN(10))...)
+	case 6: // a wrong length
+		binary.BigEndian.PutUint32(frame, r.Uint32()>>r.IntN(32))
+		return frame
+	case 7: // half a frame
+		binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+		return frame[:4+r.IntN(len(frame)-4)]
+	}
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	return frame
+}
+
+func TestRandomFrames(t *testing.T) {
+	h := newOrders(t)
+	f := h.fakeCluster
+	f.static["auto.create.topics.enable"] = "false" // or the fake drowns in topics
+	list := parsedAPIs()
+	bystander := h.dial(t)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if p := producePart(bystander, produceReq(9, -1, "old", 0, makeBatch(1, 10))); p.ErrorCode != 0 && p.ErrorCode != 3 {
+					t.Errorf("the bystander is disturbed: error %d", p.ErrorCode)
+					return
+				}
+			}
+		}
+	})
+	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var attackers sync.WaitGroup
+	for worker := range uint64(4) {
+		attackers.Go(func() {
+			r := rand.New(rand.NewPCG(42, worker))
+			for range hostileFrames / 4 / 4 {
+				near, far := net.Pipe()
+				h.server.Take(far)
+				go func() { _, _ = io.Copy(io.Discard, near) }()
+				for range 4 {
+					if _, err := near.Write(hostileFrame(h, list, r)); err != nil {
+						break
+					}
+				}
+				near.Close()
+			}
+		})
+	}
+	attackers.Wait()
+	close(stop)
+	wg.Wait()
+	for h.server.Connections() > 1 {
+		runtime.Gosched()
+	}
+	runtime.GC()
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<20 {
+		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+	if p := ask[*kmsg.ApiVersionsResponse](bystander, kmsg.NewPtrApiVersionsRequest()); p.ErrorCode != 0 {
+		t.Errorf("error %d", p.ErrorCode)
+	}
+}
+
+// A batch that would unpack to gigabytes is refused where the broker has to
+// unpack it, and passes through where it has not.
+func TestABombIsNotUnpacked(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("lz4", 1, map[string]string{"compression.type": "lz4"})
+	h := serve(t, f, nil)
+	c := h.dial(t)
+	for _, b := range bombs(t) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		p := producePart(c, produceReq(9, -1, "lz4", 0, b))
+		runtime.ReadMemStats(&after)
+		if p.ErrorCode == 0 {
+			t.Errorf("%v: a bomb was taken", b.Codec())
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 6*unpackLimit {
+			t.Errorf("%v: %d bytes were allocated", b.Codec(), took)
+		}
+	}
+}
+
+// bombs are batches of a few hundred kilobytes that unpack to a gigabyte.
+func bombs(t *testing.T) []batch.Batch {
+	t.Helper()
+	var list []batch.Batch
+	for _, c := range []batch.Codec{batch.Gzip, batch.Zstd} {
+		f := makeBatch(1, 1).Fields().WithCodec(c)
+		list = append(list, batch.Assemble(nil, f, packZeros(t, c, 1<<30)))
+	}
+	return list
+}
+
+// Naming the same thing often must not make the answer large.
+func TestAnswersDoNotGrowByRepetition(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("wide", 1000, nil)
+	h := serve(t, f, nil)
+	c := h.dial(t)
+	size := func(req kmsg.Request) int {
+		c.send(req)
+		body, err := c.readFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(body)
+	}
+	meta := kmsg.NewPtrMetadataRequest()
+	meta.Version = 9
+	configs := kmsg.NewPtrDescribeConfigsRequest()
+	configs.Version = 4
+	configs.IncludeDocumentation = true
+	pages := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	producers := kmsg.NewPtrDescribeProducersRequest()
+	producers.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "wide"}}
+	dirs := kmsg.NewPtrDescribeLogDirsRequest()
+	dirs.Topics = []kmsg.DescribeLogDirsRequestTopic{{Topic: "wide"}}
+	for range 10_000 {
+		meta.Topics = append(meta.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr("wide")})
+		configs.Resources = append(configs.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "wide"})
+		pages.Topics = append(pages.Topics, kmsg.DescribeTopicPartitionsRequestTopic{Topic: "wide"})
+		producers.Topics[0].Partitions = append(producers.Topics[0].Partitions, 1)
+		dirs.Topics[0].Partitions = append(dirs.Topics[0].Partitions, 1)
+	}
+	for _, req := range []kmsg.Request{meta, configs, pages, producers, dirs} {
+		if n := size(req); n > 128<<10 {
+			t.Errorf("%T: an answer of %d bytes", req, n)
+		}
+	}
+}
+
+// packZeros compresses n zeros.
+func packZeros(t *testing.T, c batch.Codec, n int64) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	w := packer(t, c, &packed)
+	if _, err := io.CopyN(w, zeros{}, n); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+func packer(t *testing.T, c batch.Codec, w io.Writer) io.WriteCloser {
+	t.Helper()
+	if c == batch.Gzip {
+		return gzip.NewWriter(w)
+	}
+	z, err := zstd.NewWriter(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}

@@ -1,0 +1,73 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/messages"
+)
+
+// InitProducerId (key 22).
+//
+//	2  flexible
+//	3  the producer's id and epoch so far (KIP-360)
+//	4  the same, with PRODUCER_FENCED understood
+//	5  the same, with transactions' errors (KIP-890)
+//
+// A producer without a transactional id is given a fresh id at epoch 0, also when
+// it names one that it had: nobody else can then have written with it. An id with
+// transactions is refused until there are any.
+func initProducerIDAPI() api {
+	return api{
+		key: 22, name: "InitProducerId", max: 5, flexible: 2,
+		shape:  `string? int32 3+:int64 3+:int16`,
+		answer: answers((*Broker).initProducerID),
+	}
+}
+
+var errTransactionalID = messages.E("init producer id", messages.InvalidRequest, "", errors.New("transactions are not supported yet"))
+
+func (b *Broker) initProducerID(ctx context.Context, req *kmsg.InitProducerIDRequest) *kmsg.InitProducerIDResponse {
+	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+	resp.ProducerID, resp.ProducerEpoch = messages.NoProducerID, messages.NoProducerEpoch
+	if req.TransactionalID != nil {
+		resp.ErrorCode = errTransactionalID.Kind.Code()
+		return resp
+	}
+	id, err := b.producers.next(ctx, b.deps.Admin)
+	if err != nil {
+		resp.ErrorCode = messages.Code(err)
+		return resp
+	}
+	resp.ProducerID, resp.ProducerEpoch = id, 0
+	return resp
+}
+
+// producerIDs hands out producer ids from blocks that the controller allocates.
+type producerIDs struct {
+	mu   sync.Mutex
+	free messages.ProducerID
+	left int
+}
+
+// producerIDBlock is how many ids are asked for at a time.
+const producerIDBlock = 1000
+
+func (p *producerIDs) next(ctx context.Context, admin Admin) (messages.ProducerID, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left == 0 {
+		first, err := admin.AllocateProducerIDs(ctx, producerIDBlock)
+		if err != nil {
+			return messages.NoProducerID, err
+		}
+		p.free, p.left = first, producerIDBlock
+	}
+	id := p.free
+	p.free++
+	p.left--
+	return id, nil
+}

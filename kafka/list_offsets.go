@@ -1,0 +1,135 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/messages"
+)
+
+// ListOffsets (key 2).
+//
+//	0  a list of offsets for each partition
+//	1  one offset, with its timestamp
+//	2  isolation level, throttle time
+//	4  leader epochs
+//	6  flexible
+//	7  the newest timestamp (-3)
+//	8  the earliest offset on local disk (-4)
+func listOffsetsAPI() api {
+	return api{
+		key: 2, name: "ListOffsets", max: 8, flexible: 6,
+		shape:  `int32 2+:int8 [{string [{int32 4+:int32 int64 0:int32}]}]`,
+		answer: answers((*Broker).listOffsets),
+	}
+}
+
+// Timestamps with a meaning of their own.
+const (
+	latestOffset        = -1
+	earliestOffset      = -2
+	newestTimestamp     = -3
+	earliestLocalOffset = -4
+	tieredOffset        = -5 // the last offset in tiered storage, of which there is none
+)
+
+var errSpecialTime = messages.E("list offsets", messages.UnsupportedVersion, "", nil)
+
+func (b *Broker) listOffsets(_ context.Context, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
+	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+	resp.Topics = make([]kmsg.ListOffsetsResponseTopic, len(req.Topics))
+	for i := range req.Topics {
+		asked, t := &req.Topics[i], &resp.Topics[i]
+		t.Default()
+		t.Topic = asked.Topic
+		t.Partitions = make([]kmsg.ListOffsetsResponseTopicPartition, len(asked.Partitions))
+		for j := range asked.Partitions {
+			t.Partitions[j] = b.listOffset(req.Version, asked.Topic, &asked.Partitions[j])
+		}
+	}
+	return resp
+}
+
+func (b *Broker) listOffset(version int16, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
+	p := kmsg.NewListOffsetsResponseTopicPartition()
+	p.Partition = asked.Partition
+	local, view, err := b.leading(messages.TopicPartition{Topic: topic, Partition: asked.Partition}, asked.CurrentLeaderEpoch)
+	if err == nil {
+		if p.Offset, p.Timestamp, p.LeaderEpoch, err = findOffset(&view, asked.Timestamp); err != nil {
+			local.ReadFailed(err)
+		}
+	}
+	if err == errSettling && version < 5 {
+		err = errNotYet
+	}
+	if err != nil {
+		p.ErrorCode = messages.Code(err)
+		p.Offset, p.Timestamp, p.LeaderEpoch = messages.NoOffset, messages.NoTimestamp, messages.NoEpoch
+	}
+	if version == 0 && err == nil && p.Offset >= 0 && asked.MaxNumOffsets > 0 {
+		p.OldStyleOffsets = []int64{p.Offset}
+	}
+	return p
+}
+
+// While a new leader does not know what its predecessors committed, the end is not
+// known either (KIP-207). Clients of old do not know that error.
+var (
+	errSettling = messages.E("list offsets", messages.OffsetNotAvailable, "", nil)
+	errNotYet   = messages.E("list offsets", messages.LeaderNotAvailable, "", nil)
+)
+
+func findOffset(view *View, timestamp int64) (messages.Offset, int64, messages.LeaderEpoch, error) {
+	switch {
+	case view.Settling && (timestamp == latestOffset || timestamp == newestTimestamp):
+		return 0, 0, 0, errSettling
+	case timestamp == latestOffset:
+		return view.HighWatermark, messages.NoTimestamp, view.Epoch, nil
+	case timestamp == earliestOffset, timestamp == earliestLocalOffset:
+		return view.LogStart, messages.NoTimestamp, view.epochAt(view.LogStart), nil
+	case timestamp == newestTimestamp:
+		return view.Log.MaxTimestamp()
+	case timestamp == tieredOffset:
+		return messages.NoOffset, messages.NoTimestamp, messages.NoEpoch, nil
+	case timestamp < 0:
+		return 0, 0, 0, errSpecialTime
+	}
+	return view.Log.OffsetForTime(timestamp)
+}
+
+// epochAt is the leader epoch of the record at an offset.
+func (v *View) epochAt(offset messages.Offset) messages.LeaderEpoch {
+	epoch := messages.NoEpoch
+	for _, e := range v.Epochs {
+		if e.Start <= offset {
+			epoch = e.Epoch
+		}
+	}
+	return epoch
+}
+
+// leading finds a partition that this broker leads, in the epoch that the client
+// knows of (-1: any).
+func (b *Broker) leading(tp messages.TopicPartition, known messages.LeaderEpoch) (Partition, View, error) {
+	p, err := b.local(tp)
+	if err != nil {
+		return nil, View{}, err
+	}
+	view := p.View()
+	if view.Err != nil {
+		return p, view, view.Err
+	}
+	return p, view, checkEpoch(known, view.Epoch)
+}
+
+// local finds the local replica of a partition, or says why there is none.
+func (b *Broker) local(tp messages.TopicPartition) (Partition, error) {
+	if b.deps.Image().Partition(tp) == nil {
+		return nil, errNoTopic
+	}
+	if p := b.deps.Partitions.Lookup(tp); p != nil {
+		return p, nil
+	}
+	return nil, errElsewhere
+}

@@ -1,0 +1,199 @@
+package kafka
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/actors/controller"
+	"understudy/cluster/metadata"
+	"understudy/cluster/topicconfig"
+	"understudy/messages"
+)
+
+// Metadata (key 3).
+//
+//	0   no topics named: all topics are meant
+//	1   null: all topics, empty: none; controller, racks, internal topics
+//	2   cluster id
+//	3   throttle time
+//	4   the client says whether missing topics may be created
+//	5   offline replicas
+//	7   leader epochs
+//	8   authorized operations, which are not told
+//	9   flexible
+//	10  topic ids
+//	12  topics asked for by id
+func metadataAPI() api {
+	return api{
+		key: 3, name: "Metadata", max: 12, flexible: 9,
+		shape:  `[{10+:uuid 0-9:string 10+:string?}] 4+:bool 8-10:bool 8+:bool`,
+		answer: answers((*Broker).metadata),
+	}
+}
+
+// noOperations is what an answer says when authorized operations are not told.
+const noOperations = math.MinInt32
+
+func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
+	resp := req.ResponseKind().(*kmsg.MetadataResponse)
+	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
+	var refused map[string]error
+	if !all {
+		refused = b.createMissing(ctx, req)
+	}
+	image := b.deps.Image()
+	for i := range image.Brokers {
+		node := &image.Brokers[i]
+		n := kmsg.NewMetadataResponseBroker()
+		n.NodeID, n.Host, n.Port, n.Rack = node.ID, node.Host, node.Port, nullable(node.Rack)
+		resp.Brokers = append(resp.Brokers, n)
+	}
+	resp.ClusterID = nullable(image.ClusterID)
+	resp.ControllerID = image.Controller
+	resp.AuthorizedOperations = noOperations
+	if all {
+		for t := range image.Topics() {
+			resp.Topics = append(resp.Topics, describeTopic(image, t))
+		}
+		return resp
+	}
+	told := make(map[controller.TopicRef]bool, len(req.Topics)) // naming a topic often must not make the answer grow
+	for _, want := range req.Topics {
+		if ref := refOf(want); !told[ref] {
+			told[ref] = true
+			resp.Topics = append(resp.Topics, findTopic(image, ref, refused))
+		}
+	}
+	return resp
+}
+
+func refOf(want kmsg.MetadataRequestTopic) controller.TopicRef {
+	if want.Topic != nil {
+		return controller.TopicRef{Name: *want.Topic}
+	}
+	return controller.TopicRef{ID: want.TopicID}
+}
+
+// nullable is s, or null when it is empty.
+func nullable(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// createMissing creates the named topics that do not exist, where the client and
+// the broker's settings allow it. It returns why topics could not be created.
+func (b *Broker) createMissing(ctx context.Context, req *kmsg.MetadataRequest) map[string]error {
+	image := b.deps.Image()
+	if req.Version >= 4 && !req.AllowAutoTopicCreation || !b.deps.Defaults(image).Bool(topicconfig.AutoCreateTopics) {
+		return nil
+	}
+	var missing []controller.NewTopic
+	var names []string
+	seen := make(map[string]bool)
+	refused := make(map[string]error)
+	for _, t := range req.Topics {
+		if t.Topic == nil || seen[*t.Topic] || image.Topic(*t.Topic) != nil {
+			continue
+		}
+		seen[*t.Topic] = true
+		if err := messages.CheckTopicName(*t.Topic); err != nil {
+			refused[*t.Topic] = err
+			continue
+		}
+		names = append(names, *t.Topic)
+		missing = append(missing, controller.NewTopic{Name: *t.Topic, Partitions: -1, ReplicationFactor: -1})
+	}
+	if len(missing) == 0 {
+		return refused
+	}
+	ctx, cancel := within(ctx, 30_000)
+	defer cancel()
+	for i, created := range b.deps.Admin.CreateTopics(ctx, missing, false) {
+		// That it exists by now is what was wanted.
+		if created.Err != nil && messages.KindOf(created.Err) != messages.TopicExists {
+			refused[names[i]] = created.Err
+		}
+	}
+	b.awaitTopics(ctx, names)
+	return refused
+}
+
+// awaitTopics returns when the local replicas of topics serve; a client that is
+// told of a leader expects it to lead.
+func (b *Broker) awaitTopics(ctx context.Context, names []string) {
+	image := b.deps.Image()
+	var tps []messages.TopicPartition
+	for _, name := range names {
+		if t := image.Topic(name); t != nil {
+			tps = b.localPartitions(tps, t)
+		}
+	}
+	_ = b.deps.Partitions.AwaitReady(ctx, tps) // those that do not serve say so themselves
+}
+
+// localPartitions appends those of a topic's partitions that have a replica here.
+func (b *Broker) localPartitions(tps []messages.TopicPartition, t *metadata.Topic) []messages.TopicPartition {
+	for i := range t.Partitions {
+		if slices.Contains(t.Partitions[i].Replicas, b.deps.Self) {
+			tps = append(tps, messages.TopicPartition{Topic: t.Name, Partition: int32(i)})
+		}
+	}
+	return tps
+}
+
+func findTopic(image *metadata.Image, ref controller.TopicRef, refused map[string]error) kmsg.MetadataResponseTopic {
+	t := image.Topic(ref.Name)
+	if ref.Name == "" && !ref.ID.IsZero() {
+		t = image.TopicByID(ref.ID)
+	}
+	if t != nil {
+		return describeTopic(image, t)
+	}
+	none := kmsg.NewMetadataResponseTopic()
+	none.AuthorizedOperations = noOperations
+	err := refused[ref.Name]
+	if ref.Name == "" && !ref.ID.IsZero() {
+		none.TopicID, none.ErrorCode = ref.ID, messages.UnknownTopicID.Code()
+		return none
+	}
+	none.Topic = &ref.Name
+	if err == nil {
+		err = messages.CheckTopicName(ref.Name)
+	}
+	if none.ErrorCode = messages.Code(err); err == nil {
+		none.ErrorCode = messages.UnknownTopicOrPartition.Code()
+	}
+	return none
+}
+
+func describeTopic(image *metadata.Image, t *metadata.Topic) kmsg.MetadataResponseTopic {
+	d := kmsg.NewMetadataResponseTopic()
+	d.Topic, d.TopicID, d.IsInternal, d.AuthorizedOperations = &t.Name, t.ID, t.Internal, noOperations
+	d.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
+	for i := range t.Partitions {
+		known, p := &t.Partitions[i], &d.Partitions[i]
+		p.Default()
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), known.Leader, known.LeaderEpoch
+		p.Replicas, p.ISR, p.OfflineReplicas = known.Replicas, known.ISR, offline(image, known)
+		if known.Leader == messages.NoBroker {
+			p.ErrorCode = messages.LeaderNotAvailable.Code()
+		}
+	}
+	return d
+}
+
+// offline are the replicas of a partition whose brokers are not registered.
+func offline(image *metadata.Image, p *metadata.Partition) []messages.BrokerID {
+	var ids []messages.BrokerID
+	for _, id := range p.Replicas {
+		if image.Broker(id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,157 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"understudy/cluster/metadata"
+	"understudy/cluster/topicconfig"
+	"understudy/kafka/wire"
+	"understudy/messages"
+	"understudy/messages/batch"
+	"understudy/messages/codec"
+)
+
+// topicTarget is a topic that batches are to be appended to.
+type topicTarget struct {
+	name     string // shares a request's memory
+	topic    *metadata.Topic
+	settings *topicconfig.Settings
+	limits   batch.Limits
+	err      error // why nothing can be appended
+}
+
+func (p *producing) topicTarget(name string) topicTarget {
+	t := topicTarget{name: name}
+	switch {
+	case p.acks < messages.AcksAll || p.acks > messages.AcksLeader:
+		t.err = errAcks
+		return t
+	case p.version < 3:
+		t.err = errOldProduce
+		return t
+	case p.txn:
+		t.err = errTransactions
+		return t
+	}
+	if t.topic = p.image.Topic(name); t.topic == nil {
+		t.err = errNoTopic
+		return t
+	}
+	t.settings, t.err = p.broker.topicSettings(p.image, t.topic)
+	t.limits = batchLimits(t.settings, p.broker.deps.Now())
+	return t
+}
+
+// batchLimits are a topic's bounds for batches that arrive now (ms).
+func batchLimits(s *topicconfig.Settings, now int64) batch.Limits {
+	l := batch.Limits{MaxBytes: int(s.MaxMessageBytes)}
+	if s.TimestampType == batch.CreateTime {
+		l.OldestTimestamp = max(now-s.TimestampBeforeMax, 0)
+		if l.NewestTimestamp = now + s.TimestampAfterMax; l.NewestTimestamp < now {
+			l.NewestTimestamp = 0 // there is no bound
+		}
+	}
+	return l
+}
+
+// Errors that every partition of a request may get. They name no topic: the
+// answer says which partition it is about, and nothing is built for a client
+// that repeats its mistake.
+var (
+	errAcks         = messages.E("produce", messages.InvalidRequiredAcks, "", errors.New("acks must be 0, 1 or all (-1)"))
+	errOldProduce   = messages.E("produce", messages.UnsupportedForMessageFormat, "", errors.New("message formats before v2 are not stored; use a client of Kafka 0.11 or later"))
+	errTransactions = messages.E("produce", messages.InvalidRequest, "", errors.New("transactions are not supported yet"))
+	errNoTopic      = messages.E("", messages.UnknownTopicOrPartition, "", nil)
+	errElsewhere    = messages.E("", messages.NotLeader, "", nil)
+	errNoBatch      = messages.E("produce", messages.InvalidRecord, "", errors.New("a request must hold one record batch for each partition"))
+	errManyBatches  = messages.E("produce", messages.InvalidRecord, "", errors.New("a request may hold only one record batch for each partition"))
+	errRecordCount  = messages.E("produce", messages.InvalidRecord, "", errors.New("the batch does not hold as many records as it says"))
+	errEarlyZstd    = messages.E("produce", messages.UnsupportedCompression, "", errors.New("zstd needs version 7 of Produce"))
+)
+
+// partition finds the local replica of one of the topic's partitions.
+func (t *topicTarget) partition(b *Broker, index int32) (Partition, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	if index < 0 || int(index) >= len(t.topic.Partitions) {
+		return nil, errNoTopic
+	}
+	if p := b.deps.Partitions.Lookup(messages.TopicPartition{Topic: t.topic.Name, Partition: index}); p != nil {
+		return p, nil
+	}
+	return nil, errElsewhere
+}
+
+// unpackLimit bounds what a batch may unpack to when it must be looked into: a
+// batch that unpacks to gigabytes must not take them.
+const unpackLimit = 64 << 20
+
+// validate checks a partition's records and gives the batch to append. That is
+// the one that came, in its place, unless the topic wants another codec.
+func (p *producing) validate(t *topicTarget, records []byte) (batch.Batch, error) {
+	if len(records) == 0 {
+		return nil, errNoBatch
+	}
+	b, rest, err := batch.Next(records)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		return nil, errManyBatches
+	}
+	if err := batch.Validate(b, t.limits); err != nil {
+		return nil, err
+	}
+	switch {
+	case b.IsTransactional():
+		return nil, errTransactions
+	case b.Codec() == batch.Zstd && p.version < 7:
+		return nil, errEarlyZstd
+	case b.Codec() == batch.None && !countsMatch(b):
+		return nil, errRecordCount
+	}
+	wanted := t.settings.Compression
+	if !b.NeedsMaxTimestamp() && (wanted.AsProduced || wanted.Codec == b.Codec()) {
+		return b, nil
+	}
+	return p.rewrite(b, wanted)
+}
+
+// rewrite corrects a batch's max timestamp and changes its codec, where that is
+// needed. As many batches are unpacked at a time as there is memory for.
+func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression) (batch.Batch, error) {
+	if b.Codec() != batch.None {
+		p.r.MayBlock()
+		if err := p.broker.unpacking.Acquire(new(wire.Holder), unpackLimit); err != nil {
+			return nil, err
+		}
+		defer p.broker.unpacking.Release(unpackLimit)
+	}
+	if b.NeedsMaxTimestamp() {
+		if err := codec.RepairMaxTimestamp(b, unpackLimit); err != nil {
+			return nil, err
+		}
+	}
+	if wanted.AsProduced {
+		return b, nil
+	}
+	return codec.Recompress(b, wanted.Codec, wanted.Level, unpackLimit)
+}
+
+// countsMatch reports whether an uncompressed batch holds as many records as its
+// header says, going from one's length to the next. What is in them stays between
+// the producer and its consumers: reading it takes as long as all else that is
+// done to a batch of small records.
+func countsMatch(b batch.Batch) bool {
+	rest := b.Payload()
+	for range b.NumRecords() {
+		length, n := binary.Varint(rest)
+		if n <= 0 || length < 0 || length > int64(len(rest)-n) {
+			return false
+		}
+		rest = rest[n+int(length):]
+	}
+	return len(rest) == 0
+}

@@ -1,0 +1,10 @@
+//go:build race
+
+package kafka
+
+// hostileFrames is how many random frames the broker is sent; the race detector
+// makes each ten times as dear.
+const hostileFrames = 10_000
+
+// memoryFactor is by how much allocations are dearer than in the real program.
+const memoryFactor = 2

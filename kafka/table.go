@@ -1,0 +1,69 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/kafka/server"
+	"understudy/kafka/wire"
+)
+
+// api is one kind of request: which versions are served, and how. Each API's
+// file makes one.
+type api struct {
+	key      int16
+	name     string
+	min, max int16 // versions that clients are told of
+	accepts  int16 // the least version that is answered, if less than min
+	flexible int16 // the first version with compact lengths and tags
+
+	// shape is checked before kmsg decodes a request.
+	shape string
+	// answer makes the answer to a decoded request. It may wait.
+	answer func(ctx context.Context, b *Broker, req kmsg.Request) kmsg.Response
+
+	// direct takes requests that are decoded by hand, in place of shape and
+	// answer. It must not wait, and ends the request itself.
+	direct func(b *Broker, c call)
+
+	parsed *wire.Shape
+}
+
+// call is a request on its way through its API.
+type call struct {
+	r        *server.Request
+	api      *api
+	version  int16
+	flexible bool
+	clientID string // shares the request's memory
+	body     []byte
+}
+
+// apis is the table: every API that is served, by key.
+func apis() []api {
+	return []api{
+		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(),
+		findCoordinatorAPI(), listGroupsAPI(), apiVersionsAPI(),
+		createTopicsAPI(), deleteTopicsAPI(), deleteRecordsAPI(),
+		initProducerIDAPI(), offsetForLeaderEpochAPI(),
+		describeConfigsAPI(), alterConfigsAPI(), describeLogDirsAPI(), createPartitionsAPI(),
+		incrementalAlterConfigsAPI(), describeClusterAPI(), describeProducersAPI(), describeTopicPartitionsAPI(),
+	}
+}
+
+// APINames are the names of the APIs that are served, by key.
+func APINames() map[int16]string {
+	names := make(map[int16]string)
+	for _, a := range apis() {
+		names[a.key] = a.name
+	}
+	return names
+}
+
+// answers fits a function of a request's and an answer's own types to api.answer.
+func answers[Q kmsg.Request, A kmsg.Response](f func(*Broker, context.Context, Q) A) func(context.Context, *Broker, kmsg.Request) kmsg.Response {
+	return func(ctx context.Context, b *Broker, req kmsg.Request) kmsg.Response {
+		return f(b, ctx, req.(Q))
+	}
+}
