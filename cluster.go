@@ -1,0 +1,256 @@
+package understudy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"understudy/actors/controller"
+	"understudy/cluster/link"
+	"understudy/cluster/metadata"
+	"understudy/cluster/replica"
+	"understudy/messages"
+)
+
+// node is what makes a broker one of several: its connections to the others, its
+// part in choosing a controller, and its eye on who is up.
+//
+//	rendezvous ──who is where──▶ link ◀──messages of replicas──▶ other nodes
+//	    │  ▲                      │  ▲
+//	    │  └──the lock── govern   │  └──requests── ask, wishes
+//	    │                  │      └──what is seen──▶ watch ──▶ controller, replicas
+//	    └──metadata──▶ follow ──▶ cell
+type node struct {
+	b    *Broker
+	r    rendezvous
+	self metadata.Broker // Epoch is this start's
+	link *link.Link
+
+	active atomic.Bool // this node's controller decides
+	dead   atomic.Bool // set by tests: nothing is done in order any more
+	wishes wishes
+	eye    eye
+
+	ctx  context.Context // ends when the node stops
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// network is where and how a node listens and dials; tests put something in between.
+type network struct {
+	cluster string // name of the cluster
+	addr    string // host:port for the other nodes
+	listen  func(ctx context.Context, addr string) (net.Listener, error)
+	dial    func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+func listenTCP(ctx context.Context, addr string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", addr)
+}
+
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
+}
+
+func (n *node) member() replica.Member { return replica.Member{ID: n.self.ID, Epoch: n.self.Epoch} }
+
+// openCluster joins the cluster: it returns when this broker is registered, so
+// that every epoch it led before has ended.
+func (b *Broker) openCluster(ctx context.Context) error {
+	r, err := b.join(ctx)
+	if err != nil {
+		return err
+	}
+	n := &node{b: b, r: r, wishes: newWishes(), eye: newEye()}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	b.node = n
+	b.onStop("leave the cluster", func(ctx context.Context) error { return r.Leave(ctx) })
+	if err := n.identify(ctx); err != nil {
+		return err
+	}
+	if err := b.startController(r); err != nil {
+		return err
+	}
+	b.onStop("end the node's work", func(context.Context) error {
+		n.stop()
+		n.work.Wait()
+		return nil
+	})
+	// The links end before the lock is let go: the next controller finds this node gone.
+	if err := n.connect(ctx); err != nil {
+		return err
+	}
+	for _, work := range []func(){n.follow, n.govern, n.watch, n.wish} {
+		n.work.Go(work)
+	}
+	if err := n.register(ctx); err != nil {
+		return err
+	}
+	b.self = n.self
+	b.identity.ClusterID = b.cell.Image().ClusterID
+	return errors.Join(b.identity.write(b.files), b.refuseForgotten())
+}
+
+// identify reads the metadata, from which follows which start of the broker
+// this is. Nobody else has this id, so nobody else takes the number.
+func (n *node) identify(ctx context.Context) error {
+	image, err := n.read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.b.identity.refuseEmpty(image); err != nil {
+		return err
+	}
+	if err := n.b.identity.write(n.b.files); err != nil {
+		return err
+	}
+	host, port, err := n.b.cfg.Advertised(n.b.listener.Addr())
+	if err != nil {
+		return err
+	}
+	n.self = metadata.Broker{ID: n.b.cfg.NodeID, Epoch: 1, Host: host, Port: int32(port), Rack: n.b.cfg.Rack}
+	if last := image.Broker(n.self.ID); last != nil {
+		n.self.Epoch = last.Epoch + 1
+	}
+	n.b.cell.Publish(metadata.Change{New: image})
+	return nil
+}
+
+// read reads the metadata anew.
+func (n *node) read(ctx context.Context) (*metadata.Image, error) {
+	state, err := n.r.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return metadata.Build(state)
+}
+
+// connect starts the link and makes it known where it is.
+func (n *node) connect(ctx context.Context) error {
+	listener, err := n.b.network.listen(ctx, n.b.network.addr)
+	if err != nil {
+		return err
+	}
+	n.link, err = link.New(link.Options{
+		Self: n.member(), ClusterID: n.b.network.cluster, Listener: listener, Dial: n.b.network.dial,
+		OnMessage: n.b.replicas.Deliver, OnEvent: n.saw, OnRequest: n.answer,
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	n.b.onStop("close the links", func(context.Context) error { n.link.Close(); return nil })
+	addr, err := linkAddr(listener.Addr(), n.self.Host)
+	if err != nil {
+		return err
+	}
+	if err := n.r.Announce(n.self, link.Peer{Addr: addr, Epoch: n.self.Epoch}); err != nil {
+		return err
+	}
+	n.work.Go(func() { n.r.Follow(n.ctx, n.link.SetPeers) })
+	return nil
+}
+
+// register enters this start of the broker into the metadata, and returns when
+// the image shows it.
+func (n *node) register(ctx context.Context) error {
+	for {
+		if b := n.b.cell.Image().Broker(n.self.ID); b != nil && b.Epoch == n.self.Epoch {
+			return nil
+		}
+		// An error may mean that an earlier attempt was carried out after all, or
+		// that there is no controller yet: the image tells.
+		_, err := ask(ctx, n, registering, n.self)
+		if ctx.Err() != nil {
+			return errors.Join(errors.New("no controller has registered this node"), err)
+		}
+		if err != nil && messages.KindOf(err) != messages.InvalidRequest {
+			n.b.log.Warn().Err(err).Msg("not registered with the controller yet")
+		}
+		n.awaitImage(ctx, retryPause, func(im *metadata.Image) bool {
+			b := im.Broker(n.self.ID)
+			return b != nil && b.Epoch == n.self.Epoch
+		})
+	}
+}
+
+// awaitImage waits until the image is as wanted, or for at most so long, and
+// reports whether it is.
+func (n *node) awaitImage(ctx context.Context, most time.Duration, wanted func(*metadata.Image) bool) bool {
+	met := make(chan struct{})
+	var once sync.Once
+	cancel := n.b.cell.Subscribe(func(ch metadata.Change) {
+		if wanted(ch.New) {
+			once.Do(func() { close(met) })
+		}
+	})
+	defer cancel()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-met:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-n.ctx.Done():
+	}
+	return false
+}
+
+// handOverWithin bounds how long a node that stops waits for others to lead in
+// its place.
+const handOverWithin = time.Second
+
+// handOver has others lead what this node leads. It is the first step of an
+// orderly stop: clients are told where to go while they are still served.
+func (n *node) handOver(ctx context.Context) error {
+	if n.dead.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
+	defer cancel()
+	n.depart(ctx)
+	if _, err := ask(ctx, n, leaving, n.member()); err != nil {
+		n.b.log.Warn().Err(err).Msg("stopping without having handed over what this node leads")
+		return nil
+	}
+	n.awaitImage(ctx, handOverWithin, func(im *metadata.Image) bool { return !leads(im, n.self.ID) })
+	return nil
+}
+
+// depart tells the other nodes that this one will not be in sync for long.
+func (n *node) depart(ctx context.Context) {
+	var told sync.WaitGroup
+	for id, p := range n.peers() {
+		if p.State == link.Connected {
+			told.Go(func() {
+				var none struct{}
+				if err := request(ctx, n, id, departing, n.member(), &none); err != nil {
+					n.b.log.Debug().Err(err).Int32("node", id).Msg("a node was not told that this one stops")
+				}
+			})
+		}
+	}
+	told.Wait()
+}
+
+// leads reports whether a broker leads any partition.
+func leads(im *metadata.Image, id messages.BrokerID) bool {
+	for t := range im.Topics() {
+		for i := range t.Partitions {
+			if t.Partitions[i].Leader == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// takeover is the node's wish to be the controller, as things stand.
+func (n *node) takeover() controller.Takeover {
+	b := n.b.cell.Image().Broker(n.self.ID)
+	registered := b != nil && b.Epoch == n.self.Epoch
+	return controller.Takeover{Self: n.self, Register: !registered, Unclean: true, Down: n.knownDown}
+}

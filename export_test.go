@@ -1,0 +1,160 @@
+package understudy
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"understudy/cluster/local"
+)
+
+// WithNetwork puts something between a node's link and the network.
+func WithNetwork(listen func(context.Context, string) (net.Listener, error), dial func(context.Context, string) (net.Conn, error)) Option {
+	return func(b *Broker) { b.network.listen, b.network.dial = listen, dial }
+}
+
+// Seat is the broker's place at its hub.
+func (b *Broker) Seat() *local.Seat { return b.node.r.(*local.Seat) }
+
+// IsController reports whether this broker's controller decides.
+func (b *Broker) IsController() bool { return b.node.active.Load() }
+
+// Abandon makes the stop that follows one without any orderly step.
+func (b *Broker) Abandon() {
+	b.node.dead.Store(true)
+	b.Seat().Die()
+	b.listener.Close()
+	b.server.Close()
+}
+
+// Wire is the network of one node: it can be cut, and it can swallow everything.
+type Wire struct {
+	mu    sync.Mutex
+	cut   bool
+	muted chan struct{} // not nil: nothing passes until it is closed
+	conns map[net.Conn]struct{}
+	ears  []net.Listener
+}
+
+// NewWire makes a network that works.
+func NewWire() *Wire { return &Wire{conns: map[net.Conn]struct{}{}} }
+
+// Listen listens.
+func (w *Wire) Listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := listenTCP(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ears = append(w.ears, l)
+	return ear{l, w}, nil
+}
+
+// Mute lets nothing pass any more, in either direction, and nobody is told; or
+// ends that.
+func (w *Wire) Mute(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if on {
+		w.muted = make(chan struct{})
+	} else if w.muted != nil {
+		close(w.muted)
+		w.muted = nil
+	}
+}
+
+// wait waits as long as nothing passes.
+func (w *Wire) wait(ctx context.Context) error {
+	w.mu.Lock()
+	muted := w.muted
+	w.mu.Unlock()
+	if muted == nil {
+		return nil
+	}
+	select {
+	case <-muted:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// quiet is a connection over a Wire.
+type quiet struct {
+	net.Conn
+	w      *Wire
+	ctx    context.Context // ends with Close
+	cancel func()
+}
+
+func (q quiet) Read(b []byte) (int, error) {
+	n, err := q.Conn.Read(b)
+	if waited := q.w.wait(q.ctx); waited != nil {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (q quiet) Write(b []byte) (int, error) {
+	if q.w.wait(q.ctx) != nil {
+		return 0, net.ErrClosed
+	}
+	return q.Conn.Write(b)
+}
+
+func (q quiet) Close() error {
+	q.cancel()
+	return q.Conn.Close()
+}
+
+// Dial dials.
+func (w *Wire) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	if err := w.wait(ctx); err != nil {
+		return nil, err
+	}
+	c, err := dialTCP(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return w.keep(c)
+}
+
+func (w *Wire) keep(c net.Conn) (net.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cut {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	w.conns[c] = struct{}{}
+	ctx, cancel := context.WithCancel(context.Background())
+	return quiet{c, w, ctx, cancel}, nil
+}
+
+// Cut ends all connections at once, as the end of a process does.
+func (w *Wire) Cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = true
+	for _, l := range w.ears {
+		l.Close()
+	}
+	for c := range w.conns {
+		c.(*net.TCPConn).SetLinger(0)
+		c.Close()
+	}
+}
+
+type ear struct {
+	net.Listener
+	w *Wire
+}
+
+func (e ear) Accept() (net.Conn, error) {
+	c, err := e.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return e.w.keep(c)
+}

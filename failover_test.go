@@ -1,0 +1,302 @@
+package understudy_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy"
+	"understudy/config"
+	"understudy/messages"
+	"understudy/persistence/vfs"
+)
+
+// victim is the index of a broker that leads a partition, and is the controller,
+// or is not.
+func (c *cluster) victim(controller bool) int {
+	i := c.controller()
+	if !controller {
+		i = (i + 1) % len(c.brokers)
+	}
+	return i
+}
+
+// TestANodeDiesUnderLoad kills a node again and again: once it is the one with
+// the controller, once it is not; once the process dies, once the power goes.
+// Each time the others go on, and it comes back.
+func TestANodeDiesUnderLoad(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(100)
+	for _, round := range []struct {
+		what       string
+		controller bool
+		loss       vfs.Loss
+	}{
+		{"a leader is killed", false, vfs.LoseNone},
+		{"leader and controller are killed", true, vfs.LoseNone},
+		{"a leader loses power", false, vfs.LoseMixed},
+		{"leader and controller lose power", true, vfs.LoseAll},
+	} {
+		i := c.victim(round.controller)
+		l.takeGap()
+		c.kill(i, round.loss)
+		l.await(100)
+		t.Logf("%s: longest gap %v", round.what, l.takeGap().Round(time.Millisecond))
+		c.awaitInSync("orders", 2)
+		c.start(i)
+		c.awaitInSync("orders", 3)
+		l.await(100)
+		t.Logf("it comes back: longest gap %v", l.takeGap().Round(time.Millisecond))
+	}
+	l.end()
+	c.compare("orders", 6)
+}
+
+// TestANodeIsStoppedInOrderUnderLoad restarts every node, one after the other.
+func TestANodeIsStoppedInOrderUnderLoad(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(100)
+	for i := range c.brokers {
+		l.takeGap()
+		c.stop(i)
+		l.await(100)
+		c.start(i)
+		c.awaitInSync("orders", 3)
+		l.await(100)
+		t.Logf("node %d is restarted: longest gap %v", i+1, l.takeGap().Round(time.Millisecond))
+	}
+	l.end()
+	c.compare("orders", 6)
+}
+
+// TestAllNodesDieAndComeBack kills all three at once.
+func TestAllNodesDieAndComeBack(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(100)
+	for i := range c.brokers {
+		c.kill(i, vfs.LoseMixed)
+	}
+	c.startAll()
+	l.await(100)
+	t.Logf("longest gap %v", l.takeGap().Round(time.Millisecond))
+	c.awaitInSync("orders", 3)
+	l.end()
+	c.compare("orders", 6)
+}
+
+// TestTooFewInSyncReplicas has two of three nodes down where two must be in sync.
+func TestTooFewInSyncReplicas(t *testing.T) {
+	c := newCluster(t)
+	two := "2"
+	c.createTopic("orders", 1, map[string]*string{"min.insync.replicas": &two})
+	leader := int(c.awaitInSync("orders", 3)[0].Leader) - 1
+	client := c.client(kgo.DefaultProduceTopic("orders"), kgo.RecordRetries(0), kgo.DisableIdempotentWrite(), kgo.ProduceRequestTimeout(5*time.Second))
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("0")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.brokers {
+		if i != leader {
+			c.kill(i, vfs.LoseNone)
+		}
+	}
+	c.awaitInSync("orders", 1)
+	err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("1")}).FirstErr()
+	if !errors.Is(err, kerr.NotEnoughReplicas) {
+		t.Errorf("producing is answered with %v, want NOT_ENOUGH_REPLICAS", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if got := c.client(kgo.ConsumeTopics("orders")).PollRecords(ctx, 1).Records(); len(got) != 1 || string(got[0].Value) != "0" {
+		t.Errorf("fetching gives %v", got)
+	}
+	c.startAll()
+	c.awaitInSync("orders", 3)
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("2")}).FirstErr(); err != nil {
+		t.Errorf("with all nodes back: %v", err)
+	}
+}
+
+// TestAPartitionWithoutItsNodesIsOffline kills the only node of a partition: it
+// is offline, says so at once, and comes back by itself.
+func TestAPartitionWithoutItsNodesIsOffline(t *testing.T) {
+	c := newCluster(t)
+	admin := kadm.NewClient(c.client())
+	if _, err := admin.CreateTopic(t.Context(), 3, 1, nil, "single"); err != nil {
+		t.Fatal(err)
+	}
+	victim := c.victim(false)
+	var partition int32
+	for _, p := range c.await("single", "led", func(ps kadm.PartitionDetails) bool { return len(ps) == 3 }) {
+		if int(p.Leader) == victim+1 {
+			partition = p.Partition
+		}
+	}
+	produced := c.client(kgo.DefaultProduceTopic("single"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err := produced.ProduceSync(t.Context(), &kgo.Record{Partition: partition, Value: []byte("0")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	c.kill(victim, vfs.LoseAll)
+	c.await("single", "offline", func(ps kadm.PartitionDetails) bool {
+		return len(ps) == 3 && ps[partition].Leader == -1 && errors.Is(ps[partition].Err, kerr.LeaderNotAvailable)
+	})
+	c.start(victim)
+	if err := produced.ProduceSync(t.Context(), &kgo.Record{Partition: partition, Value: []byte("1")}).FirstErr(); err != nil {
+		t.Errorf("the partition did not come back: %v", err)
+	}
+}
+
+// TestANodeIsCutOffUnderLoad lets nothing pass between one node and the others,
+// and the hub if the round says so: the controller first, then one that is not.
+// The node's clients can still reach it, and it must not mislead them.
+func TestANodeIsCutOffUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for silence to count, several times")
+	}
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(100)
+	for _, round := range []struct {
+		what            string
+		controller, hub bool
+	}{
+		{"the controller is cut off from peers and hub", true, true},
+		{"the controller is cut off from peers", true, false},
+		{"another is cut off from peers and hub", false, true},
+		{"another is cut off from peers", false, false},
+	} {
+		i := c.victim(round.controller)
+		l.takeGap()
+		c.wires[i].Mute(true)
+		if round.hub {
+			c.brokers[i].Seat().Cut(true)
+		}
+		l.await(100)
+		t.Logf("%s: longest gap %v", round.what, l.takeGap().Round(time.Millisecond))
+		c.wires[i].Mute(false)
+		c.brokers[i].Seat().Cut(false)
+		c.awaitInSync("orders", 3)
+		l.await(100)
+		t.Logf("it is back: longest gap %v", l.takeGap().Round(time.Millisecond))
+	}
+	l.end()
+	c.compare("orders", 6)
+}
+
+// TestBeingCutOffFromTheHubCostsNobodyALeadership cuts a leader off from the
+// hub, and from nothing else.
+func TestBeingCutOffFromTheHubCostsNobodyALeadership(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	before := c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(50)
+	c.brokers[c.victim(false)].Seat().Cut(true)
+	l.await(500)
+	for p, now := range c.awaitInSync("orders", 3) {
+		if now.Leader != before[p].Leader || now.LeaderEpoch != before[p].LeaderEpoch {
+			t.Errorf("partition %d: before led by %d in epoch %d, now by %d in %d", p, before[p].Leader, before[p].LeaderEpoch, now.Leader, now.LeaderEpoch)
+		}
+	}
+	l.end()
+}
+
+// TestAnyNodeAnswersAdminRequests has each node create topics, and fail to.
+func TestAnyNodeAnswersAdminRequests(t *testing.T) {
+	c := newCluster(t)
+	for i := range c.brokers {
+		client, err := kgo.NewClient(kgo.SeedBrokers(c.addrs[i]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		topics := kmsg.NewPtrCreateTopicsRequest()
+		topics.TimeoutMillis = 10_000
+		for _, name := range []string{string(rune('a' + i)), "a", "not/valid"} {
+			topic := kmsg.NewCreateTopicsRequestTopic()
+			topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 3, 3
+			if len(topics.Topics) == 0 || topics.Topics[0].Topic != name {
+				topics.Topics = append(topics.Topics, topic)
+			}
+		}
+		resp, err := client.Broker(i+1).Request(t.Context(), topics)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, created := range resp.(*kmsg.CreateTopicsResponse).Topics {
+			var want error
+			switch {
+			case created.Topic == "not/valid":
+				want = kerr.InvalidTopicException
+			case created.Topic == "a" && i > 0:
+				want = kerr.TopicAlreadyExists
+			}
+			if got := kerr.ErrorForCode(created.ErrorCode); !errors.Is(got, want) {
+				t.Errorf("node %d: topic %s is answered with %v, want %v", i+1, created.Topic, got, want)
+			}
+		}
+	}
+}
+
+// TestAnEmptyDirectoryIsNotTakenForTheOldOne starts a node whose disk was
+// replaced: what only it had would be lost in silence.
+func TestAnEmptyDirectoryIsNotTakenForTheOldOne(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 3, nil)
+	c.awaitInSync("orders", 3)
+	for _, i := range []int{2, 1, 0} { // the last one has what only it has
+		c.kill(i, vfs.LoseNone)
+	}
+	kept := c.disks[0]
+	c.disks[0] = vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+	if b, err := c.boot(0); err == nil {
+		stop(t, b)
+		t.Error("an empty directory was taken for the node's")
+	} else if messages.KindOf(err) != messages.InvalidConfig {
+		t.Errorf("refused with %v", err)
+	}
+	c.disks[0] = kept
+	c.startAll()
+	c.awaitInSync("orders", 3)
+}
+
+// TestASlowFollowerLeavesTheInSyncSet holds up the disk of a follower: for as long
+// as it counts producers wait for it, and then they do not.
+func TestASlowFollowerLeavesTheInSyncSet(t *testing.T) {
+	disks := make([]*vfs.Faulty, 3)
+	c := newClusterWith(t, func(i int, cfg *config.Config) []understudy.Option {
+		cfg.Storage.ReplicaLagTimeMax = 300 * time.Millisecond
+		disks[i] = vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
+		return []understudy.Option{understudy.WithFS(disks[i])}
+	})
+	c.createTopic("orders", 1, nil)
+	p := c.awaitInSync("orders", 3)[0]
+	l := c.load("orders", 1)
+	l.await(100)
+	gate := make(chan struct{})
+	disks[p.Leader%3].Add(vfs.Rule{Ops: vfs.OpSync, Path: "orders-0/*", Gate: gate}) // the next node: a follower
+	c.awaitInSync("orders", 2)
+	l.takeGap()
+	l.await(100)
+	t.Logf("without it: longest gap %v", l.takeGap().Round(time.Millisecond))
+	close(gate)
+	c.awaitInSync("orders", 3)
+	l.await(100)
+	l.end()
+}

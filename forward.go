@@ -1,0 +1,171 @@
+package understudy
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"understudy/actors/controller"
+	"understudy/kafka"
+	"understudy/messages"
+)
+
+// A node forwards what clients want changed to the controller.
+var _ kafka.Admin = (*node)(nil)
+
+type (
+	topicsQuestion struct {
+		Topics       []controller.NewTopic
+		ValidateOnly bool
+	}
+	partitionsQuestion struct {
+		Topics       []controller.NewPartitions
+		ValidateOnly bool
+	}
+	configsQuestion struct {
+		Changes      []controller.ConfigChange
+		ValidateOnly bool
+	}
+)
+
+// Results on the wire: the error has a form in which its kind survives. It hides
+// the embedded one of the same name.
+type (
+	wireTopicResult struct {
+		controller.TopicResult
+		Err *wireError
+	}
+	wireDeleteResult struct {
+		controller.DeleteResult
+		Err *wireError
+	}
+	wirePartitionsResult struct {
+		controller.PartitionsResult
+		Err *wireError
+	}
+	wireConfigResult struct {
+		controller.ConfigResult
+		Err *wireError
+	}
+)
+
+func packTopic(r controller.TopicResult) wireTopicResult { return wireTopicResult{r, packError(r.Err)} }
+func packDelete(r controller.DeleteResult) wireDeleteResult {
+	return wireDeleteResult{r, packError(r.Err)}
+}
+func packPartitions(r controller.PartitionsResult) wirePartitionsResult {
+	return wirePartitionsResult{r, packError(r.Err)}
+}
+func packConfig(r controller.ConfigResult) wireConfigResult {
+	return wireConfigResult{r, packError(r.Err)}
+}
+
+// wired makes results ready for the wire.
+func wired[R, W any](results []R, pack func(R) W) ([]W, error) {
+	list := make([]W, len(results))
+	for i, r := range results {
+		list[i] = pack(r)
+	}
+	return list, nil
+}
+
+// CreateTopics creates topics; see kafka.Admin.
+func (n *node) CreateTopics(ctx context.Context, topics []controller.NewTopic, validateOnly bool) []controller.TopicResult {
+	results, err := ask(ctx, n, creatingTopics, topicsQuestion{topics, validateOnly})
+	list := make([]controller.TopicResult, len(topics))
+	for i, t := range topics {
+		if list[i] = (controller.TopicResult{Name: t.Name, Err: err}); err == nil && i < len(results) {
+			list[i] = results[i].TopicResult
+			list[i].Err = results[i].Err.unpack()
+		}
+	}
+	return list
+}
+
+// DeleteTopics deletes topics.
+func (n *node) DeleteTopics(ctx context.Context, refs []controller.TopicRef) []controller.DeleteResult {
+	results, err := ask(ctx, n, deletingTopics, refs)
+	list := make([]controller.DeleteResult, len(refs))
+	for i, ref := range refs {
+		if list[i] = (controller.DeleteResult{Name: ref.Name, ID: ref.ID, Err: err}); err == nil && i < len(results) {
+			list[i] = results[i].DeleteResult
+			list[i].Err = results[i].Err.unpack()
+		}
+	}
+	return list
+}
+
+// CreatePartitions gives topics more partitions.
+func (n *node) CreatePartitions(ctx context.Context, topics []controller.NewPartitions, validateOnly bool) []controller.PartitionsResult {
+	results, err := ask(ctx, n, creatingPartitions, partitionsQuestion{topics, validateOnly})
+	list := make([]controller.PartitionsResult, len(topics))
+	for i, t := range topics {
+		if list[i] = (controller.PartitionsResult{Topic: t.Topic, Err: err}); err == nil && i < len(results) {
+			list[i] = results[i].PartitionsResult
+			list[i].Err = results[i].Err.unpack()
+		}
+	}
+	return list
+}
+
+// AlterConfigs changes settings.
+func (n *node) AlterConfigs(ctx context.Context, changes []controller.ConfigChange, validateOnly bool) []controller.ConfigResult {
+	results, err := ask(ctx, n, alteringConfigs, configsQuestion{changes, validateOnly})
+	list := make([]controller.ConfigResult, len(changes))
+	for i, c := range changes {
+		if list[i] = (controller.ConfigResult{Resource: c.Resource, Err: err}); err == nil && i < len(results) {
+			list[i] = results[i].ConfigResult
+			list[i].Err = results[i].Err.unpack()
+		}
+	}
+	return list
+}
+
+// AllocateProducerIDs gives producer ids to this broker alone.
+func (n *node) AllocateProducerIDs(ctx context.Context, count int64) (messages.ProducerID, error) {
+	first, err := ask(ctx, n, allocatingIDs, count)
+	if err != nil {
+		return messages.NoProducerID, err
+	}
+	return first, nil
+}
+
+// wireError is an error on the wire. Its kind goes by name, since the numbers
+// change from one version to the next.
+type wireError struct {
+	Op, Kind, Subject, Cause string
+}
+
+func packError(err error) *wireError {
+	if err == nil {
+		return nil
+	}
+	w := &wireError{Kind: messages.KindOf(err).String(), Cause: err.Error()}
+	if e, ok := errors.AsType[*messages.Error](err); ok && e == err {
+		if w.Op, w.Subject, w.Cause = e.Op, e.Subject, ""; e.Err != nil {
+			w.Cause = e.Err.Error()
+		}
+	}
+	return w
+}
+
+// unpack gives the error, which is nil for nil.
+func (w *wireError) unpack() error {
+	if w == nil {
+		return nil
+	}
+	var cause error
+	if w.Cause != "" {
+		cause = errors.New(w.Cause)
+	}
+	return messages.E(w.Op, kindNames()[w.Kind], w.Subject, cause)
+}
+
+// kindNames are the kinds of error by their words.
+var kindNames = sync.OnceValue(func() map[string]messages.Kind {
+	names := make(map[string]messages.Kind)
+	for k := messages.Kind(1); k.String() != messages.Unknown.String(); k++ {
+		names[k.String()] = k
+	}
+	return names
+})

@@ -1,0 +1,122 @@
+package understudy
+
+import (
+	"context"
+	"time"
+
+	"understudy/cluster/metadata"
+)
+
+// retryPause is how long it takes to look again whether something works now
+// that did not.
+const retryPause = 50 * time.Millisecond
+
+// pause waits, and reports whether the node goes on.
+func (n *node) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-n.ctx.Done():
+		return false
+	}
+}
+
+// follow keeps this node's image of the metadata fresh. On the controller the
+// image is there before the news of it has come around.
+func (n *node) follow() {
+	after := n.b.cell.Image().Revision
+	for n.ctx.Err() == nil {
+		revision, err := n.r.Watch(n.ctx, after)
+		if err == nil {
+			err = n.refresh(revision)
+		}
+		if err != nil {
+			if !n.pause(retryPause) {
+				return
+			}
+			continue
+		}
+		after = max(revision, n.b.cell.Image().Revision)
+	}
+}
+
+// publishWithin is how long the controller may take to publish what it wrote.
+const publishWithin = 100 * time.Millisecond
+
+// refresh reads what the image does not show yet.
+func (n *node) refresh(revision int64) error {
+	shown := func(im *metadata.Image) bool { return im.Revision >= revision }
+	if shown(n.b.cell.Image()) || n.active.Load() && n.awaitImage(n.ctx, publishWithin, shown) {
+		return nil
+	}
+	image, err := n.read(n.ctx)
+	if err != nil {
+		return err
+	}
+	n.b.cell.Publish(metadata.Change{New: image})
+	return nil
+}
+
+// govern makes this node the controller whenever it can be.
+//
+//	waiting for the lock ──held──▶ taking over ──▶ active ──lost──▶ standing down
+//	      ▲                             │            │ cut off from the others     │
+//	      └─────────────────────────────┴────────────┴──────────◀──────────────────┘
+func (n *node) govern() {
+	for n.ctx.Err() == nil {
+		if n.cutOff() { // another may be able to do what this one cannot
+			n.pause(retryPause)
+			continue
+		}
+		lost, err := n.r.Acquire(n.ctx)
+		if err != nil {
+			if n.ctx.Err() == nil {
+				n.b.log.Warn().Err(err).Msg("the controller's lock cannot be had")
+			}
+			n.pause(retryPause)
+			continue
+		}
+		n.preside(lost)
+	}
+}
+
+// preside is the controller until the lock is lost or the node stops.
+func (n *node) preside(lost <-chan struct{}) {
+	ctx, cancel := context.WithCancel(n.ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-lost:
+		case <-n.eye.resign:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	defer func() {
+		n.active.Store(false)
+		ending, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer done()
+		if err := n.b.controller.StandDown(ending); err != nil {
+			n.b.log.Warn().Err(err).Msg("the controller did not stand down")
+		}
+		if err := n.r.Release(ending); err != nil && n.ctx.Err() == nil {
+			n.b.log.Warn().Err(err).Msg("the controller's lock was not released")
+		}
+	}()
+	for ctx.Err() == nil {
+		if _, err := n.b.controller.TakeOver(ctx, n.takeover()); err == nil {
+			break
+		} else if ctx.Err() == nil {
+			n.b.log.Warn().Err(err).Msg("this node could not take over as the controller yet")
+			n.pause(retryPause)
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	n.eye.begin()
+	n.active.Store(true)
+	<-ctx.Done()
+}

@@ -1,0 +1,128 @@
+package understudy
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"understudy/cluster/metadata"
+	"understudy/messages"
+	"understudy/persistence/vfs"
+)
+
+// identityFile, in the data directory, says of which node of which cluster it is.
+const identityFile = "cluster.json"
+
+// identity is what is in it. The directory's own id tells two directories apart
+// that claim to be the same node's.
+type identity struct {
+	Cluster   string            `json:"cluster"`
+	ClusterID string            `json:"clusterId,omitempty"` // once it is known
+	Node      messages.BrokerID `json:"node"`
+	Directory string            `json:"directory"`
+
+	fresh bool // it was not there
+}
+
+// readIdentity reads the file, or makes an identity for a directory without one.
+func readIdentity(files vfs.FS, cluster string, node messages.BrokerID) (identity, error) {
+	id := identity{Cluster: cluster, Node: node, Directory: rand.Text(), fresh: true}
+	f, err := files.Open(identityFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return id, refuseAlone(files)
+	case err != nil:
+		return id, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return id, err
+	}
+	text := make([]byte, min(size, 64<<10))
+	if _, err := f.ReadAt(text, 0); err != nil {
+		return id, err
+	}
+	id = identity{}
+	if err := json.Unmarshal(text, &id); err != nil {
+		return id, messages.E("open", messages.CorruptMessage, identityFile, err)
+	}
+	if id.Cluster != cluster {
+		return id, messages.E("open", messages.InvalidConfig, identityFile, fmt.Errorf("the data directory is of cluster %q, not %q", id.Cluster, cluster))
+	}
+	return id, nil
+}
+
+// refuseAlone keeps a broker that has run alone from joining a cluster, which
+// does not know its topics.
+func refuseAlone(files vfs.FS) error {
+	entries, err := files.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == metadataDir }) {
+		return messages.E("open", messages.InvalidConfig, metadataDir, errors.New("the data directory is of a broker that ran alone; a node of a cluster needs one of its own"))
+	}
+	return nil
+}
+
+// refuseMember keeps a node of a cluster from running alone, where it would know
+// none of its topics.
+func refuseMember(files vfs.FS) error {
+	f, err := files.Open(identityFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = messages.E("open", messages.InvalidConfig, identityFile, errors.New("the data directory is of a node of a cluster; a broker that runs alone needs one of its own"))
+		return errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// write replaces the file.
+func (id identity) write(files vfs.FS) error {
+	text, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	const draft = identityFile + ".new"
+	f, err := files.Create(draft)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(append(text, '\n'), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = files.Rename(draft, identityFile)
+	}
+	if err != nil {
+		return err
+	}
+	return files.SyncDir(".")
+}
+
+// refuseEmpty keeps a directory that is new from passing for one that holds
+// in-sync copies: what only those have would be lost in silence.
+func (id identity) refuseEmpty(image *metadata.Image) error {
+	if id.ClusterID != "" && image.ClusterID != id.ClusterID && image.ClusterID != "" {
+		return messages.E("open", messages.InvalidConfig, identityFile, fmt.Errorf("the data directory is of cluster %s, but this one is %s", id.ClusterID, image.ClusterID))
+	}
+	if !id.fresh {
+		return nil
+	}
+	for t := range image.Topics() {
+		for n := range t.Partitions {
+			if slices.Contains(t.Partitions[n].ISR, id.Node) {
+				return messages.E("open", messages.InvalidConfig, fmt.Sprintf("node %d", id.Node), fmt.Errorf(
+					"the data directory is new, but the cluster counts on this node for an in-sync copy of %s-%d and perhaps more: start it with its old directory, or with another node id", t.Name, n))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package understudy
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// newMetrics is a registry of the broker's own: two brokers in one process do
+// not mix their figures.
+func newMetrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// brokerMetrics are figures that are looked up when they are asked for, so that
+// they cost nothing while nobody asks.
+type brokerMetrics struct {
+	b                                                  *Broker
+	partitions, offline, damaged, bytes, topics, files *prometheus.Desc
+	syncs, rounds, flushes, failures                   *prometheus.Desc
+	memory                                             *prometheus.Desc
+}
+
+func newBrokerMetrics(b *Broker) *brokerMetrics {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("understudy_"+name, help, nil, nil)
+	}
+	return &brokerMetrics{
+		b:          b,
+		topics:     desc("topics", "Topics in the metadata."),
+		partitions: desc("partitions", "Replicas on this broker."),
+		offline:    desc("partitions_offline", "Replicas on this broker that cannot serve."),
+		damaged:    desc("partitions_damaged", "Replicas on this broker of which records could not be read."),
+		bytes:      desc("log_bytes", "Bytes in the logs of this broker."),
+		files:      desc("open_files", "Files of logs that are open."),
+		flushes:    desc("flush_requests_total", "Flushes that logs asked for."),
+		rounds:     desc("flush_rounds_total", "Rounds in which flushes were carried out."),
+		syncs:      desc("flush_syncs_total", "Syncs of files."),
+		failures:   desc("flush_failures_total", "Syncs that failed."),
+		memory:     desc("memory_in_use_bytes", "Bytes of the memory budget that requests and answers take."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *brokerMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+// Collect implements prometheus.Collector.
+func (m *brokerMetrics) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64) { out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	count := func(d *prometheus.Desc, v uint64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
+	}
+	var offline, damaged, bytes float64
+	replicas := m.b.replicas.All()
+	for _, h := range replicas {
+		bytes += float64(h.Size())
+		if v := h.View(); v == nil || v.Err != nil {
+			offline++
+		}
+		if len(h.Damage()) > 0 {
+			damaged++
+		}
+	}
+	stats := m.b.flusher.Stats()
+	gauge(m.topics, float64(m.b.cell.Image().TopicCount()))
+	gauge(m.partitions, float64(len(replicas)))
+	gauge(m.offline, offline)
+	gauge(m.damaged, damaged)
+	gauge(m.bytes, bytes)
+	gauge(m.files, float64(m.b.segments.Len()))
+	gauge(m.memory, float64(m.b.pool.Budget().Used()))
+	count(m.flushes, stats.Requests)
+	count(m.rounds, stats.Rounds)
+	count(m.syncs, stats.Syncs)
+	count(m.failures, stats.Failures)
+}
