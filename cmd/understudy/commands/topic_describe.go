@@ -1,0 +1,207 @@
+package commands
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// topicDescription is all that `topic describe` shows of one topic.
+type topicDescription struct {
+	Name       string                 `json:"name"`
+	ID         string                 `json:"id,omitempty"`
+	Internal   bool                   `json:"internal,omitempty"`
+	Partitions []partitionDescription `json:"partitions"`
+	Settings   []settingDescription   `json:"settings"`
+}
+
+type partitionDescription struct {
+	Partition int32   `json:"partition"`
+	Leader    int32   `json:"leader"` // -1: none
+	Epoch     int32   `json:"leader_epoch"`
+	Replicas  []int32 `json:"replicas"`
+	ISR       []int32 `json:"isr"`
+	Offline   []int32 `json:"offline,omitempty"`
+	Start     int64   `json:"start_offset"`
+	End       int64   `json:"end_offset"`
+	Error     string  `json:"error,omitempty"`
+}
+
+type settingDescription struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Source string `json:"source"`
+	chosen bool   // set for this topic and not inherited
+}
+
+func newTopicDescribe(streams Streams) *cobra.Command {
+	var (
+		conn clientFlags
+		out  outputFlag
+		all  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "describe [NAME...]",
+		Short: "Show partitions, leaders, replicas, offsets and settings of topics",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asJSON, err := out.json(cmd)
+			if err != nil {
+				return err
+			}
+			c, err := conn.connect(cmd.Context(), streams)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			topics, err := c.describe(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(streams.Out, topics)
+			}
+			for i, t := range topics {
+				if i > 0 {
+					fmt.Fprintln(streams.Out)
+				}
+				if err := t.write(streams, all); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	conn.add(cmd)
+	out.add(cmd)
+	cmd.Flags().BoolVar(&all, "all-settings", false, "show the settings that stand at their defaults, too")
+	return cmd
+}
+
+func (c *client) describe(ctx context.Context, names []string) ([]topicDescription, error) {
+	found, err := c.knownTopics(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		found = slices.DeleteFunc(found, func(t kadm.TopicDetail) bool { return t.IsInternal })
+	}
+	topics := make([]topicDescription, 0, len(found))
+	if len(found) == 0 {
+		return topics, nil
+	}
+	all := make([]string, len(found))
+	for i, t := range found {
+		all[i] = t.Topic
+	}
+	// A partition without a leader has no offsets to tell: what can be had is shown.
+	starts, startErr := c.admin.ListStartOffsets(ctx, all...)
+	ends, endErr := c.admin.ListEndOffsets(ctx, all...)
+	configs, err := c.admin.DescribeTopicConfigs(ctx, all...)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	for _, t := range found {
+		d := topicDescription{Name: t.Topic, ID: topicID(t.ID), Internal: t.IsInternal, Partitions: []partitionDescription{}, Settings: []settingDescription{}}
+		for _, p := range t.Partitions.Sorted() {
+			pd := partitionDescription{
+				Partition: p.Partition, Leader: p.Leader, Epoch: p.LeaderEpoch, Start: -1, End: -1,
+				Replicas: slices.Clip(p.Replicas), ISR: slices.Clip(p.ISR), Offline: p.OfflineReplicas,
+			}
+			pd.Start = offsetOf(starts, t.Topic, p.Partition, startErr, &pd.Error)
+			pd.End = offsetOf(ends, t.Topic, p.Partition, endErr, &pd.Error)
+			if p.Err != nil {
+				pd.Error = p.Err.Error()
+			}
+			d.Partitions = append(d.Partitions, pd)
+		}
+		if r, err := configs.On(t.Topic, nil); err == nil && r.Err == nil {
+			d.Settings = settingsOf(r)
+		}
+		topics = append(topics, d)
+	}
+	return topics, nil
+}
+
+// offsetOf looks an offset up; -1 and a reason when it is not known.
+func offsetOf(listed kadm.ListedOffsets, topic string, partition int32, listErr error, reason *string) int64 {
+	o, ok := listed.Lookup(topic, partition)
+	switch {
+	case ok && o.Err == nil:
+		return o.Offset
+	case ok:
+		*reason = o.Err.Error()
+	case listErr != nil:
+		*reason = plain(listErr)
+	}
+	return -1
+}
+
+func settingsOf(r kadm.ResourceConfig) []settingDescription {
+	settings := make([]settingDescription, 0, len(r.Configs))
+	for _, c := range r.Configs {
+		settings = append(settings, settingDescription{
+			Name: c.Key, Value: c.MaybeValue(), Source: strings.ToLower(c.Source.String()),
+			chosen: c.Source == kmsg.ConfigSourceDynamicTopicConfig,
+		})
+	}
+	slices.SortFunc(settings, func(a, b settingDescription) int { return strings.Compare(a.Name, b.Name) })
+	return settings
+}
+
+func (t topicDescription) write(streams Streams, all bool) error {
+	replicas := 0
+	if len(t.Partitions) > 0 {
+		replicas = len(t.Partitions[0].Replicas)
+	}
+	fmt.Fprintf(streams.Out, "%s: %s, %s of each", t.Name, plural(len(t.Partitions), "partition"), copies(int16(replicas)))
+	if t.ID != "" {
+		fmt.Fprintf(streams.Out, ", id %s", t.ID)
+	}
+	fmt.Fprintln(streams.Out)
+	for _, s := range t.Settings {
+		if s.chosen || all {
+			fmt.Fprintf(streams.Out, "  %s = %s\n", s.Name, s.Value)
+		}
+	}
+	rows := make([][]any, len(t.Partitions))
+	for i, p := range t.Partitions {
+		records := any("")
+		if p.Start >= 0 && p.End >= 0 {
+			records = p.End - p.Start
+		}
+		rows[i] = []any{p.Partition, orNone(int64(p.Leader)), orNone(int64(p.Epoch)), ids(p.Replicas), ids(p.ISR), orNone(p.Start), orNone(p.End), records, p.Error}
+	}
+	return writeTable(streams.Out, []column{
+		{"partition", true}, {"leader", true}, {"epoch", true}, {name: "replicas"}, {name: "in sync"},
+		{"start", true}, {"end", true}, {"offsets", true}, {name: ""},
+	}, rows)
+}
+
+func orNone(n int64) string {
+	if n < 0 {
+		return "none"
+	}
+	return itoa(n)
+}
+
+func ids(brokers []int32) string {
+	texts := make([]string, len(brokers))
+	for i, b := range brokers {
+		texts[i] = itoa(b)
+	}
+	return strings.Join(texts, ",")
+}
+
+// topicID is the id as Kafka's tools print it; empty where the broker has none.
+func topicID(id kadm.TopicID) string {
+	if id == (kadm.TopicID{}) {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}

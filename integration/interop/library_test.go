@@ -1,0 +1,298 @@
+package interop
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+)
+
+// library is a client library for Go, reduced to what its users do. All that
+// has no partition means partition 0.
+type library interface {
+	create(ctx context.Context, topic string, partitions int, config map[string]string) error
+	partitions(ctx context.Context, topic string) (int, error) // 0 when there is no such topic
+	addPartitions(ctx context.Context, topic string, total int) error
+	config(ctx context.Context, topic, name string) (string, error)
+	setConfig(ctx context.Context, topic, name, value string) error
+	remove(ctx context.Context, topic string) error
+
+	// produce sends all records in as few batches as the library makes of them.
+	produce(ctx context.Context, topic, codec string, records []record) error
+	// consume reads n records from an offset on, or from one of the two places below.
+	consume(ctx context.Context, topic string, from int64, n int) ([]record, error)
+	bounds(ctx context.Context, topic string) (start, end int64, err error)
+	offsetAt(ctx context.Context, topic string, when time.Time) (int64, error)
+	describe(ctx context.Context) (brokers int, err error)
+}
+
+// Places to consume from.
+const (
+	fromStart = -2
+	fromEnd   = -1
+)
+
+// idempotent is a library whose producer can be idempotent.
+type idempotent interface {
+	produceIdempotent(ctx context.Context, topic string, records []record) error
+}
+
+// recordDeleter is a library that can delete records.
+type recordDeleter interface {
+	deleteRecords(ctx context.Context, topic string, before int64) error
+}
+
+// forgetful is a library whose consumer makes nulls of empty keys and values.
+type forgetful interface {
+	emptyIsNull()
+}
+
+// asReadBy is what a library that works makes of records.
+func asReadBy(l library, records []record) []record {
+	if _, forgets := l.(forgetful); !forgets {
+		return records
+	}
+	records = slices.Clone(records)
+	for i := range records {
+		r := &records[i]
+		if len(r.key) == 0 {
+			r.key = nil
+		}
+		if len(r.value) == 0 {
+			r.value = nil
+		}
+		r.headers = slices.Clone(r.headers)
+		for j := range r.headers {
+			if len(r.headers[j].value) == 0 {
+				r.headers[j].value = nil
+			}
+		}
+	}
+	return records
+}
+
+// errTooLarge is what a library's produce wraps when the broker refused a message for its size.
+var errTooLarge = errors.New("message too large")
+
+// libraries are all that are tested.
+var libraries = []struct {
+	name   string
+	client library
+}{
+	{"franz-go", franz{}},
+	{"sarama", saramaClient{}},
+	{"kafka-go", kafkaGo{}},
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestEveryProducerAndEveryConsumer has each library produce with each codec,
+// and each library read all of it back.
+func TestEveryProducerAndEveryConsumer(t *testing.T) {
+	for _, producer := range libraries {
+		for _, codec := range codecs {
+			t.Run(producer.name+"/"+codec, func(t *testing.T) {
+				ctx, topic, sent := timeout(t), topicName(producer.name), samples()
+				check(t, producer.client.create(ctx, topic, 1, nil))
+				check(t, producer.client.produce(ctx, topic, codec, sent))
+				mustBeBatches(t, topic, codec)
+				for _, consumer := range libraries {
+					t.Run("read by "+consumer.name, func(t *testing.T) { readBack(t, consumer.client, topic, sent) })
+				}
+				t.Run("read by kcat", func(t *testing.T) { mustEqual(t, kcatRead(t, topic, "beginning"), sent) })
+			})
+		}
+	}
+}
+
+// readBack reads a topic from its start, from the middle of a batch, from a time
+// and from its end.
+func readBack(t *testing.T, l library, topic string, sent []record) {
+	ctx := timeout(t)
+	sent = asReadBy(l, sent)
+	have, err := l.consume(ctx, topic, fromStart, len(sent))
+	check(t, err)
+	mustEqual(t, have, sent)
+
+	have, err = l.consume(ctx, topic, 13, len(sent)-13)
+	check(t, err)
+	mustEqual(t, have, sent[13:])
+
+	start, end, err := l.bounds(ctx, topic)
+	check(t, err)
+	if start != 0 || end != int64(len(sent)) {
+		t.Errorf("offsets %d to %d, want 0 to %d", start, end, len(sent))
+	}
+	for _, test := range []struct {
+		when time.Time
+		want int64
+	}{
+		{sent[0].time.Add(-time.Hour), 0},
+		{sent[7].time, 7},
+		{sent[7].time.Add(time.Millisecond), 8},
+		{sent[len(sent)-1].time, int64(len(sent) - 1)},
+	} {
+		if at, err := l.offsetAt(ctx, topic, test.when); err != nil || at != test.want {
+			t.Errorf("the first offset at %d is %d (%v), want %d", test.when.UnixMilli(), at, err, test.want)
+		}
+	}
+}
+
+// TestConsumeFromTheEnd has a consumer that begins at the end see what is produced from then on.
+func TestConsumeFromTheEnd(t *testing.T) {
+	for _, l := range libraries {
+		t.Run(l.name, func(t *testing.T) {
+			ctx, topic := timeout(t), topicName("end")
+			check(t, l.client.create(ctx, topic, 1, nil))
+			check(t, l.client.produce(ctx, topic, "none", samples()))
+			type result struct {
+				records []record
+				err     error
+			}
+			got := make(chan result, 1)
+			go func() {
+				records, err := l.client.consume(ctx, topic, fromEnd, 2)
+				got <- result{records, err}
+			}()
+			// When the consumer has found the end is its own affair, so send until it has seen enough.
+			for {
+				check(t, l.client.produce(ctx, topic, "none", []record{{time: time.Now(), value: []byte("later")}}))
+				select {
+				case r := <-got:
+					check(t, r.err)
+					if first := r.records[0]; first.offset < 20 || !bytes.Equal(first.value, []byte("later")) || r.records[1].offset != first.offset+1 {
+						t.Errorf("have %v", r.records)
+					}
+					return
+				default:
+				}
+			}
+		})
+	}
+}
+
+func TestLargeMessages(t *testing.T) {
+	large := []record{{time: time.Now().Truncate(time.Millisecond), key: []byte("large"), value: bytes.Repeat([]byte{0xa5, 1, 2, 3, 4, 5, 6, 7}, 1<<20)}}
+	for _, l := range libraries {
+		t.Run(l.name, func(t *testing.T) {
+			ctx, topic := timeout(t), topicName("large")
+			check(t, l.client.create(ctx, topic, 1, map[string]string{"max.message.bytes": "10000000"}))
+			check(t, l.client.produce(ctx, topic, "none", large))
+			have, err := l.client.consume(ctx, topic, fromStart, 1)
+			check(t, err)
+			mustEqual(t, have, large)
+
+			check(t, l.client.setConfig(ctx, topic, "max.message.bytes", "1000000"))
+			if err := l.client.produce(ctx, topic, "none", large); !errors.Is(err, errTooLarge) {
+				t.Errorf("8 MiB where 1 MB is allowed: %v", err)
+			}
+		})
+	}
+}
+
+func TestIdempotentProducers(t *testing.T) {
+	for _, l := range libraries {
+		producer, able := l.client.(idempotent)
+		if !able {
+			continue
+		}
+		t.Run(l.name, func(t *testing.T) {
+			ctx, topic, sent := timeout(t), topicName("idempotent"), samples()
+			check(t, l.client.create(ctx, topic, 1, nil))
+			check(t, producer.produceIdempotent(ctx, topic, sent))
+			have, err := l.client.consume(ctx, topic, fromStart, len(sent))
+			check(t, err)
+			mustEqual(t, have, sent)
+			for _, b := range batchesOf(t, topic, 0) {
+				if b.ProducerID < 0 || b.ProducerEpoch < 0 || int64(b.FirstSequence) != b.FirstOffset {
+					t.Errorf("the batch at offset %d has producer %d, epoch %d, sequence %d", b.FirstOffset, b.ProducerID, b.ProducerEpoch, b.FirstSequence)
+				}
+			}
+		})
+	}
+}
+
+// TestTopicsLife goes through everything that is administered of a topic.
+func TestTopicsLife(t *testing.T) {
+	for _, l := range libraries {
+		t.Run(l.name, func(t *testing.T) {
+			ctx, topic, c := timeout(t), topicName("life"), l.client
+			if brokers, err := c.describe(ctx); err != nil || brokers != 1 {
+				t.Errorf("%d brokers, %v", brokers, err)
+			}
+			check(t, c.create(ctx, topic, 2, map[string]string{"retention.ms": "3600000"}))
+			if err := c.create(ctx, topic, 2, nil); err == nil {
+				t.Error("the same topic was created twice")
+			}
+			mustHavePartitions(t, c, topic, 2)
+			mustHaveConfig(t, c, topic, "retention.ms", "3600000")
+			mustHaveConfig(t, c, topic, "segment.bytes", "1073741824") // the default
+			check(t, c.setConfig(ctx, topic, "retention.ms", "7200000"))
+			mustHaveConfig(t, c, topic, "retention.ms", "7200000")
+			if err := c.setConfig(ctx, topic, "retention.ms", "soon"); err == nil {
+				t.Error("retention.ms=soon was taken")
+			}
+			check(t, c.addPartitions(ctx, topic, 5))
+			mustHavePartitions(t, c, topic, 5)
+			check(t, c.produce(ctx, topic, "none", samples()))
+			if d, able := c.(recordDeleter); able {
+				deleteRecords(t, c, d, topic)
+			}
+			check(t, c.remove(ctx, topic))
+			mustHavePartitions(t, c, topic, 0)
+		})
+	}
+}
+
+func deleteRecords(t *testing.T, c library, d recordDeleter, topic string) {
+	t.Helper()
+	ctx := timeout(t)
+	check(t, d.deleteRecords(ctx, topic, 7)) // in the middle of a batch
+	if start, end, err := c.bounds(ctx, topic); err != nil || start != 7 || end != 20 {
+		t.Errorf("offsets %d to %d (%v), want 7 to 20", start, end, err)
+	}
+	have, err := c.consume(ctx, topic, fromStart, 13)
+	check(t, err)
+	if have[0].offset != 7 || have[12].offset != 19 {
+		t.Errorf("the first is %v, the last %v", have[0], have[12])
+	}
+}
+
+// mustHavePartitions waits until a topic has so many partitions: a broker may
+// answer before all that it answers from has been brought up to date.
+func mustHavePartitions(t *testing.T, c library, topic string, want int) {
+	t.Helper()
+	ctx := timeout(t)
+	for {
+		have, err := c.partitions(ctx, topic)
+		check(t, err)
+		if have == want {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("%s has %d partitions, want %d", topic, have, want)
+		}
+	}
+}
+
+func mustHaveConfig(t *testing.T, c library, topic, name, want string) {
+	t.Helper()
+	ctx := timeout(t)
+	for {
+		have, err := c.config(ctx, topic, name)
+		check(t, err)
+		if have == want {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("%s of %s is %s, want %s", name, topic, have, want)
+		}
+	}
+}
