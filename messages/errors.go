@@ -61,6 +61,22 @@ const (
 	GroupIDNotFound
 	BrokerNotAvailable
 	InvalidTxnState
+	NotCoordinator
+	CoordinatorLoadInProgress
+	IllegalGeneration
+	InconsistentGroupProtocol
+	InvalidGroupID
+	UnknownMemberID
+	InvalidSessionTimeout
+	RebalanceInProgress
+	InvalidCommitOffsetSize
+	OffsetMetadataTooLarge
+	NonEmptyGroup
+	GroupMaxSizeReached
+	FencedInstanceID
+	MemberIDRequired
+	GroupSubscribedToTopic
+	UnstableOffsetCommit
 	FencedReplica // a replication message of an older epoch; clients see NotLeader
 	ShuttingDown  // this broker is stopping; clients see NotLeader and look elsewhere
 	kindCount
@@ -119,6 +135,22 @@ var kinds = [kindCount]struct {
 	GroupIDNotFound:              {"group not found", kerr.GroupIDNotFound},
 	BrokerNotAvailable:           {"broker not available", kerr.BrokerNotAvailable},
 	InvalidTxnState:              {"invalid transaction state", kerr.InvalidTxnState},
+	NotCoordinator:               {"not coordinator", kerr.NotCoordinator},
+	CoordinatorLoadInProgress:    {"coordinator is loading", kerr.CoordinatorLoadInProgress},
+	IllegalGeneration:            {"illegal generation", kerr.IllegalGeneration},
+	InconsistentGroupProtocol:    {"inconsistent group protocol", kerr.InconsistentGroupProtocol},
+	InvalidGroupID:               {"invalid group id", kerr.InvalidGroupID},
+	UnknownMemberID:              {"unknown member id", kerr.UnknownMemberID},
+	InvalidSessionTimeout:        {"invalid session timeout", kerr.InvalidSessionTimeout},
+	RebalanceInProgress:          {"rebalance in progress", kerr.RebalanceInProgress},
+	InvalidCommitOffsetSize:      {"invalid size of a commit", kerr.InvalidCommitOffsetSize},
+	OffsetMetadataTooLarge:       {"offset metadata too large", kerr.OffsetMetadataTooLarge},
+	NonEmptyGroup:                {"group is not empty", kerr.NonEmptyGroup},
+	GroupMaxSizeReached:          {"group is full", kerr.GroupMaxSizeReached},
+	FencedInstanceID:             {"fenced instance id", kerr.FencedInstanceID},
+	MemberIDRequired:             {"member id required", kerr.MemberIDRequired},
+	GroupSubscribedToTopic:       {"group is subscribed to the topic", kerr.GroupSubscribedToTopic},
+	UnstableOffsetCommit:         {"offset commit is not stable", kerr.UnstableOffsetCommit},
 	FencedReplica:                {"fenced replica", kerr.NotLeaderForPartition},
 	ShuttingDown:                 {"shutting down", kerr.NotLeaderForPartition},
 }
