@@ -79,6 +79,7 @@ type instance struct {
 type flight struct {
 	requests []*request
 	decision *decision
+	txn      metadata.Txn // while committing
 }
 
 // maxFlight bounds the commands that share a transaction.
@@ -160,6 +161,7 @@ func (i *instance) decide(c actor.Context) {
 		}
 		i.phase = committing
 		txn := d.edit.Txn()
+		i.flight.txn = txn
 		i.call(c, func(ctx context.Context) any {
 			revision, err := i.c.fence.commit(ctx, i.number, txn)
 			return committed{incarnation: i.number, revision: revision, err: err}
@@ -188,8 +190,10 @@ func (i *instance) committed(c actor.Context, m committed) {
 		if err != nil {
 			panic(err)
 		}
+		before := i.image.Revision
 		i.image = im
 		i.c.o.Cell.Publish(ch)
+		i.c.o.Committed(Commit{Before: before, After: m.revision, Txn: i.flight.txn})
 		i.land(nil)
 		i.decide(c)
 	case errors.Is(m.err, metadata.ErrConflict):

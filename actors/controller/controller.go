@@ -28,9 +28,20 @@ type Options struct {
 	// in the actor's turn and must not block. May be nil.
 	Events func(Event)
 
+	// Committed is told of every transaction that was committed, before the events
+	// that belong to it, and like Events must not block. May be nil.
+	Committed func(Commit)
+
 	// Entropy is where topic ids, the cluster id and placement get their
 	// randomness; nil means crypto/rand.
 	Entropy io.Reader
+}
+
+// Commit is a transaction that was committed: it led from the revision Before to
+// After, and nobody else has written in between.
+type Commit struct {
+	Before, After int64
+	Txn           metadata.Txn
 }
 
 // Controller is what outlives the restarts of the actor. Everything below fence
@@ -61,6 +72,9 @@ func New(o Options) *Controller {
 	}
 	if o.Events == nil {
 		o.Events = func(Event) {}
+	}
+	if o.Committed == nil {
+		o.Committed = func(Commit) {}
 	}
 	c := &Controller{
 		o:       o,
