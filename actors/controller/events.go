@@ -9,10 +9,13 @@ import (
 )
 
 // Event is something that the controller has decided, after it was committed.
-// String is one line for a log; the fields are for whoever counts or shows them.
+// String is one line for a log; the fields are for whoever knows the type, and
+// Records for everybody else.
 type Event interface {
 	fmt.Stringer
-	event()
+	// Records are the event in the form in which it is kept, counted and shown; at
+	// least one, and few however many partitions it concerns.
+	Records() []Record
 }
 
 // Activated: this broker's controller has begun to decide.
@@ -113,12 +116,3 @@ func (e Elected) String() string {
 	}
 	return fmt.Sprintf("%d partitions changed: %d have another leader, %d of them none; cause: %v", len(e.Partitions), leaders, offline, e.Cause)
 }
-
-func (Activated) event()       {}
-func (Deposed) event()         {}
-func (Registered) event()      {}
-func (TopicCreated) event()    {}
-func (TopicDeleted) event()    {}
-func (PartitionsAdded) event() {}
-func (ConfigChanged) event()   {}
-func (Elected) event()         {}

@@ -162,8 +162,12 @@ type Cause struct {
 	Detail string            // further words: "process gone, redial refused"
 }
 
-// String is the cause in words: "node 2 down: process gone".
+// String is the cause in words: "node 2 process gone, redial refused", "node 3
+// caught up".
 func (c Cause) String() string {
+	if c.Reason == BrokerDown && c.Detail != "" {
+		return fmt.Sprintf("node %d %s", c.Broker, c.Detail)
+	}
 	s := c.Reason.String()
 	if c.Broker != messages.NoBroker {
 		s = fmt.Sprintf("node %d %s", c.Broker, s)

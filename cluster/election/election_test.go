@@ -77,7 +77,7 @@ func TestEventsInWords(t *testing.T) {
 	e := Event{Partition: messages.TopicPartition{Topic: "orders", Partition: 3}, Old: old}
 	e.New = State{Replicas: []int32{2, 1}, ISR: []int32{1}, Leader: 1, LeaderEpoch: 8}
 	e.Cause = Cause{Reason: BrokerDown, Broker: 2, Detail: "process gone, redial refused"}
-	want := "partition orders-3: leader 2 → 1, epoch 8, in sync [2 1] → [1]; cause: node 2 down: process gone, redial refused"
+	want := "partition orders-3: leader 2 → 1, epoch 8, in sync [2 1] → [1]; cause: node 2 process gone, redial refused"
 	if e.String() != want {
 		t.Errorf("have %s\nwant %s", e, want)
 	}
