@@ -13,6 +13,9 @@ type Cell struct {
 
 	mu   sync.Mutex // serialises publications, so that subscribers see them in order
 	subs []*subscriber
+
+	waitMu  sync.Mutex
+	changed chan struct{} // closed at the next publication; nil: nobody waits
 }
 
 type subscriber struct{ tell func(Change) }
@@ -45,6 +48,23 @@ func (c *Cell) Publish(ch Change) {
 	for _, s := range c.subs {
 		s.tell(ch)
 	}
+	c.waitMu.Lock()
+	defer c.waitMu.Unlock()
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
+// Next is the latest image, and a channel that is closed when there is another
+// and the subscribers have been told.
+func (c *Cell) Next() (*Image, <-chan struct{}) {
+	c.waitMu.Lock()
+	defer c.waitMu.Unlock()
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return c.image.Load(), c.changed
 }
 
 // Subscribe calls tell once for everything there is now, and then for every

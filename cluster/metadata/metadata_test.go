@@ -347,6 +347,32 @@ func TestLookupsOfWhatIsNotThere(t *testing.T) {
 	}
 }
 
+// TestCellTellsWhoWaits has somebody wait for an image who subscribes to nothing.
+func TestCellTellsWhoWaits(t *testing.T) {
+	cell := NewCell()
+	im, next := cell.Next()
+	if im.Revision != 0 {
+		t.Fatalf("the first image has revision %d", im.Revision)
+	}
+	e := NewEdit(im)
+	e.SetClusterID("C")
+	first, ch, err := e.Seal(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cell.Publish(ch)
+	<-next
+	im, next = cell.Next()
+	if im != first {
+		t.Errorf("woken for revision %d, want 7", im.Revision)
+	}
+	select {
+	case <-next:
+		t.Error("woken without a publication")
+	default:
+	}
+}
+
 func TestCellIgnoresOlderImagesAndStopsAfterCancel(t *testing.T) {
 	cell := NewCell()
 	told := 0
