@@ -77,6 +77,10 @@ const (
 	MemberIDRequired
 	GroupSubscribedToTopic
 	UnstableOffsetCommit
+	NoReassignment
+	ElectionNotNeeded
+	PreferredLeaderNotAvailable
+	EligibleLeadersNotAvailable
 	FencedReplica // a replication message of an older epoch; clients see NotLeader
 	ShuttingDown  // this broker is stopping; clients see NotLeader and look elsewhere
 	kindCount
@@ -151,6 +155,10 @@ var kinds = [kindCount]struct {
 	MemberIDRequired:             {"member id required", kerr.MemberIDRequired},
 	GroupSubscribedToTopic:       {"group is subscribed to the topic", kerr.GroupSubscribedToTopic},
 	UnstableOffsetCommit:         {"offset commit is not stable", kerr.UnstableOffsetCommit},
+	NoReassignment:               {"no reassignment in progress", kerr.NoReassignmentInProgress},
+	ElectionNotNeeded:            {"election not needed", kerr.ElectionNotNeeded},
+	PreferredLeaderNotAvailable:  {"preferred leader not available", kerr.PreferredLeaderNotAvailable},
+	EligibleLeadersNotAvailable:  {"eligible leaders not available", kerr.EligibleLeadersNotAvailable},
 	FencedReplica:                {"fenced replica", kerr.NotLeaderForPartition},
 	ShuttingDown:                 {"shutting down", kerr.NotLeaderForPartition},
 }

@@ -276,6 +276,9 @@ func StateOf(im *metadata.Image) (metadata.State, error) {
 	if im.NextProducerID > 0 {
 		e.SetNextProducerID(im.NextProducerID)
 	}
+	if im.RetiredEpoch > 0 {
+		e.SetRetiredEpoch(im.RetiredEpoch)
+	}
 	e.SetClusterConfig(im.ClusterConfig)
 	for id, c := range im.BrokerConfigs {
 		e.SetBrokerConfig(id, c)

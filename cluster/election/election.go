@@ -1,12 +1,13 @@
-// Package election decides who leads a partition and who is in sync. It is
-// pure: what the metadata says about a partition and what is known about brokers
-// go in, the partition's next state comes out. The controller commits it before
-// anybody acts on it.
+// Package election decides who leads a partition, who is in sync, and how its
+// replicas move to other brokers. It is pure: what the metadata says about a
+// partition and what is known about brokers go in, the partition's next state
+// comes out. The controller commits it before anybody acts on it.
 //
 // The rules:
 //
 //   - Only a member of the in-sync set that is up may lead. A leader that can
 //     stay, stays; otherwise the first such replica in the order of placement.
+//     Brokers that shall not lead do so only if nobody else can.
 //   - Members that are down leave the set, but never the last: without a leader
 //     the set stays as it was, since any of its members holds all that was
 //     committed, and the first to return leads.
@@ -14,6 +15,8 @@
 //     election), and then nobody else is in sync and the state says which epoch
 //     it was, so that replicas know why committed records are gone.
 //   - Every change of leader, to none as well, is a new leader epoch.
+//
+// How replicas move is in move.go.
 package election
 
 import (
@@ -30,7 +33,12 @@ type State struct {
 	Leader       messages.BrokerID // NoBroker while offline
 	LeaderEpoch  messages.LeaderEpoch
 	UncleanEpoch messages.LeaderEpoch // newest epoch begun by an unclean election; 0: none
-	Revision     int64
+
+	// While replicas are being moved: those being added, which are the last of
+	// Replicas, and what is to be in the end. Otherwise both are nil.
+	Adding, Target []messages.BrokerID
+
+	Revision int64
 }
 
 // Offline reports whether nobody leads.
@@ -39,14 +47,16 @@ func (s State) Offline() bool { return s.Leader == messages.NoBroker }
 // Equal reports whether two states are the same but for their revision.
 func (s State) Equal(o State) bool {
 	return s.Leader == o.Leader && s.LeaderEpoch == o.LeaderEpoch && s.UncleanEpoch == o.UncleanEpoch &&
-		slices.Equal(s.ISR, o.ISR) && slices.Equal(s.Replicas, o.Replicas)
+		slices.Equal(s.ISR, o.ISR) && slices.Equal(s.Replicas, o.Replicas) &&
+		slices.Equal(s.Adding, o.Adding) && slices.Equal(s.Target, o.Target)
 }
 
 // Circumstances are what an election has to go by.
 type Circumstances struct {
-	Live func(messages.BrokerID) bool // which brokers are up
+	Live  func(messages.BrokerID) bool // which brokers are up
+	Avoid func(messages.BrokerID) bool // which of them shall lead only if nobody else can; nil: none
 
-	Unclean   bool // the topic allows an unclean election
+	Unclean   bool // an unclean election is allowed
 	Preferred bool // the preferred leader shall lead, even if the present one could stay
 	NewEpoch  bool // the leader, if it stays, leads a new epoch: it was restarted and may have forgotten what it sent
 
@@ -56,11 +66,32 @@ type Circumstances struct {
 	// Barred must not lead, though it is up: it has lost what was committed. Only
 	// an unclean election lets it. NoBroker: none.
 	Barred messages.BrokerID
+	// Emptied has lost its disk: it is in sync no more, unless it is the only
+	// member, which IsLast tells beforehand. NoBroker: none.
+	Emptied messages.BrokerID
+	// Best is whom an unclean election makes leader if it is up: it is known to hold
+	// the most. NoBroker: the first in the order of placement.
+	Best messages.BrokerID
 }
+
+// Ordinary are circumstances in which nothing is to be suspected of anybody.
+func Ordinary(live, avoid func(messages.BrokerID) bool) Circumstances {
+	return Circumstances{
+		Live: live, Avoid: avoid,
+		Suspect: messages.NoBroker, Barred: messages.NoBroker, Emptied: messages.NoBroker, Best: messages.NoBroker,
+	}
+}
+
+// IsLast reports whether a broker is the only one in sync, so that nobody else
+// has what was committed.
+func (s State) IsLast(id messages.BrokerID) bool { return len(s.ISR) == 1 && s.ISR[0] == id }
 
 // Elect gives the state that follows; State.Equal tells whether it differs. The
 // given state's slices are not changed.
 func Elect(s State, c Circumstances) State {
+	if slices.Contains(s.ISR, c.Emptied) && !s.IsLast(c.Emptied) {
+		s.ISR = without(s.ISR, c.Emptied)
+	}
 	able := able(s, c)
 	if len(able) == 0 {
 		if leader := last(s, c); leader != messages.NoBroker {
@@ -74,7 +105,7 @@ func Elect(s State, c Circumstances) State {
 		return s
 	}
 	leader := s.Leader
-	if c.Preferred || !slices.Contains(able, leader) {
+	if c.Preferred || !slices.Contains(able, leader) || c.avoids(leader) && !c.avoids(able[0]) {
 		leader = able[0]
 	}
 	if leader != s.Leader || c.NewEpoch {
@@ -82,35 +113,64 @@ func Elect(s State, c Circumstances) State {
 	}
 	s.Leader = leader
 	if len(able) < len(s.ISR) {
-		s.ISR = able
+		s.ISR = s.inOrder(able)
 	}
 	return s
 }
 
 // able are the members of the in-sync set that may lead, in the order of
-// placement.
+// placement, those to be avoided last.
 func able(s State, c Circumstances) []messages.BrokerID {
 	list := make([]messages.BrokerID, 0, len(s.ISR))
 	for _, id := range s.Replicas {
-		if slices.Contains(s.ISR, id) && c.Live(id) && id != c.Barred {
+		if slices.Contains(s.ISR, id) && c.Live(id) && id != c.Barred && !(id == c.Emptied && s.IsLast(id)) {
 			list = append(list, id)
 		}
 	}
 	if i := slices.Index(list, c.Suspect); i >= 0 && len(list) > 1 {
 		list = slices.Delete(list, i, i+1)
 	}
+	if c.Avoid != nil {
+		slices.SortStableFunc(list, func(a, b messages.BrokerID) int { return c.rank(a) - c.rank(b) })
+	}
 	return list
 }
 
+func (c Circumstances) avoids(id messages.BrokerID) bool { return c.Avoid != nil && c.Avoid(id) }
+
+// rank is 1 for who is to be avoided.
+func (c Circumstances) rank(id messages.BrokerID) int {
+	if c.avoids(id) {
+		return 1
+	}
+	return 0
+}
+
+// inOrder gives the members of a set in the order of placement.
+func (s State) inOrder(set []messages.BrokerID) []messages.BrokerID {
+	list := make([]messages.BrokerID, 0, len(set))
+	for _, id := range s.Replicas {
+		if slices.Contains(set, id) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// without gives a list without one of its members, or without some.
+func without(list []messages.BrokerID, gone ...messages.BrokerID) []messages.BrokerID {
+	return slices.DeleteFunc(slices.Clone(list), func(id messages.BrokerID) bool { return slices.Contains(gone, id) })
+}
+
 // last finds whom an unclean election makes leader, if it is allowed; one that
-// is barred only if there is no other.
+// is barred or has lost its disk only if there is no other.
 func last(s State, c Circumstances) messages.BrokerID {
 	best := messages.NoBroker
 	if !c.Unclean {
 		return best
 	}
 	for _, id := range s.Replicas {
-		if c.Live(id) && (best == messages.NoBroker || best == c.Barred) {
+		if c.Live(id) && (best == messages.NoBroker || best == c.Barred || best == c.Emptied || id == c.Best) {
 			best = id
 		}
 	}
@@ -128,8 +188,15 @@ const (
 	BrokerDown
 	LeaderResigned
 	UncleanAllowed
-	ISRShrunk
+	ISRShrunk // the leader says that a follower is behind
 	ISRGrown
+	ISRCutOff    // the leader does not reach a follower
+	ISRLost      // a follower holds less than it had acknowledged
+	BrokerEmpty  // registered with a new data directory
+	BrokerDrains // shall hold nothing
+	BrokerSteady // has been back for a while
+	AskedFor     // by an operator
+	Moved        // replicas have been moved
 )
 
 // String says the reason in words.
@@ -151,6 +218,20 @@ func (r Reason) String() string {
 		return "fell behind"
 	case ISRGrown:
 		return "caught up"
+	case ISRCutOff:
+		return "cannot be reached by the leader"
+	case ISRLost:
+		return "lost part of its log"
+	case BrokerEmpty:
+		return "has a new data directory"
+	case BrokerDrains:
+		return "is drained"
+	case BrokerSteady:
+		return "is the preferred leader and has been back for a while"
+	case AskedFor:
+		return "asked for"
+	case Moved:
+		return "replicas were moved"
 	}
 	return "no reason"
 }
@@ -197,6 +278,9 @@ func (e Event) String() string {
 		s += fmt.Sprintf(" leader %s,", who(e.New.Leader))
 	}
 	s += fmt.Sprintf(" epoch %d", e.New.LeaderEpoch)
+	if !slices.Equal(e.Old.Replicas, e.New.Replicas) {
+		s += fmt.Sprintf(", replicas %v → %v", e.Old.Replicas, e.New.Replicas)
+	}
 	if !slices.Equal(e.Old.ISR, e.New.ISR) {
 		s += fmt.Sprintf(", in sync %v → %v", e.Old.ISR, e.New.ISR)
 	}

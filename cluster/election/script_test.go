@@ -17,6 +17,7 @@ type world struct {
 	state  State
 	starts map[messages.BrokerID]messages.BrokerEpoch // how often each broker was started
 	up     map[messages.BrokerID]bool
+	avoid  map[messages.BrokerID]bool
 }
 
 // TestScripts runs testdata/*.txt. A script is a list of commands, each followed
@@ -25,7 +26,11 @@ type world struct {
 //	partition replicas=1,2,3 isr=1,2 leader=1 epoch=4   the state to begin with
 //	up 1 2              brokers start, each with its next epoch
 //	down 1              brokers go down
-//	elect [unclean] [preferred] [newepoch] [suspect=N] [barred=N]
+//	avoid 1 2           brokers shall not lead; without any: all may
+//	elect [unclean] [preferred] [newepoch] [suspect=N] [barred=N] [emptied=N] [best=N]
+//	move 4,2,3          replicas begin to move
+//	cancel              and shall not after all
+//	arrive [min=N]      the switch, if it is time
 //	isr [from=N] [epoch=N] [stale] [restarted=N] ISR    the leader asks for ISR
 //
 // UPDATE=1 go test ./cluster/election writes down what happens instead.
@@ -44,7 +49,7 @@ func runScript(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{starts: map[messages.BrokerID]messages.BrokerEpoch{}, up: map[messages.BrokerID]bool{}}
+	w := &world{starts: map[messages.BrokerID]messages.BrokerEpoch{}, up: map[messages.BrokerID]bool{}, avoid: map[messages.BrokerID]bool{}}
 	var out strings.Builder
 	for line := range strings.Lines(string(text)) {
 		command := strings.TrimRight(line, "\n")
@@ -86,8 +91,24 @@ func (w *world) do(t *testing.T, words []string) string {
 			}
 		}
 		return ""
+	case "avoid":
+		clear(w.avoid)
+		for _, word := range words[1:] {
+			w.avoid[number(t, word)] = true
+		}
+		return ""
 	case "elect":
 		return w.elect(t, words)
+	case "move":
+		return w.becomeIf(t)(Begin(w.state, list(t, words[1]), w.ordinary()))
+	case "cancel":
+		return w.becomeIf(t)(Cancel(w.state, w.ordinary()))
+	case "arrive":
+		minISR := 1
+		if s := option(words, "min"); s != "" {
+			minISR = int(number(t, s))
+		}
+		return w.become(t, Arrive(w.state, w.ordinary(), minISR))
 	case "isr":
 		return w.isr(t, words)
 	}
@@ -96,19 +117,29 @@ func (w *world) do(t *testing.T, words []string) string {
 }
 
 func (w *world) elect(t *testing.T, words []string) string {
-	c := Circumstances{
-		Live:    func(id messages.BrokerID) bool { return w.up[id] },
-		Unclean: slices.Contains(words, "unclean"), Preferred: slices.Contains(words, "preferred"),
-		NewEpoch: slices.Contains(words, "newepoch"),
-		Suspect:  messages.NoBroker, Barred: messages.NoBroker,
-	}
-	if s := option(words, "suspect"); s != "" {
-		c.Suspect = number(t, s)
-	}
-	if s := option(words, "barred"); s != "" {
-		c.Barred = number(t, s)
+	c := w.ordinary()
+	c.Unclean, c.Preferred = slices.Contains(words, "unclean"), slices.Contains(words, "preferred")
+	c.NewEpoch = slices.Contains(words, "newepoch")
+	for name, id := range map[string]*messages.BrokerID{"suspect": &c.Suspect, "barred": &c.Barred, "emptied": &c.Emptied, "best": &c.Best} {
+		if s := option(words, name); s != "" {
+			*id = number(t, s)
+		}
 	}
 	return w.become(t, Elect(w.state, c))
+}
+
+func (w *world) ordinary() Circumstances {
+	return Ordinary(func(id messages.BrokerID) bool { return w.up[id] }, func(id messages.BrokerID) bool { return w.avoid[id] })
+}
+
+// becomeIf is become for what may fail.
+func (w *world) becomeIf(t *testing.T) func(State, error) string {
+	return func(next State, err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return w.become(t, next)
+	}
 }
 
 // become takes the next state over after checking what holds in every state.
@@ -129,7 +160,12 @@ func (w *world) become(t *testing.T, next State) string {
 	}
 	next.Revision++
 	w.state = next
-	s := fmt.Sprintf("leader=%s epoch=%d isr=%s", who(next.Leader), next.LeaderEpoch, strings.Trim(strings.ReplaceAll(fmt.Sprint(next.ISR), " ", ","), "[]"))
+	s := fmt.Sprintf("leader=%s epoch=%d isr=%s", who(next.Leader), next.LeaderEpoch, commas(next.ISR))
+	if next.Target != nil {
+		s += fmt.Sprintf(" replicas=%s target=%s adding=%s removing=%s", commas(next.Replicas), commas(next.Target), commas(next.Adding), commas(next.Removing()))
+	} else if !slices.Equal(next.Replicas, old.Replicas) {
+		s += " replicas=" + commas(next.Replicas)
+	}
 	if next.UncleanEpoch != old.UncleanEpoch {
 		s += " UNCLEAN"
 	}
@@ -158,6 +194,10 @@ func (w *world) isr(t *testing.T, words []string) string {
 		return err.Error()
 	}
 	return w.become(t, next)
+}
+
+func commas(ids []int32) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ids), " ", ","), "[]")
 }
 
 // option finds the value of name=value among the words; "" if it is not there.

@@ -99,6 +99,8 @@ func (b *builder) putSingle(kind keyKind, key string, value []byte) error {
 		return putAs(key, value, func(v clusterIDValue) { b.im.ClusterID = v.ID })
 	case producersKey:
 		return putAs(key, value, func(v producersValue) { b.im.NextProducerID = v.Next })
+	case retiredKey:
+		return putAs(key, value, func(v retiredValue) { b.im.RetiredEpoch = v.Epoch })
 	case controllerKey:
 		return putAs(key, value, func(v controllerValue) { b.im.Controller = v.Broker })
 	case clusterConfigKey:
@@ -170,6 +172,8 @@ func (b *builder) removeSingle(kind keyKind, key string) {
 		b.im.ClusterID = ""
 	case producersKey:
 		b.im.NextProducerID = 0
+	case retiredKey:
+		b.im.RetiredEpoch = 0
 	case controllerKey:
 		b.im.Controller = messages.NoBroker
 	case clusterConfigKey:

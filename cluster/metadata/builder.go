@@ -189,7 +189,7 @@ func (b *builder) setBrokerConfig(id messages.BrokerID, v configValue, revision 
 
 func (b *builder) setBroker(id messages.BrokerID, v brokerValue, revision int64) {
 	b.brokers = true
-	nb := Broker{ID: id, Epoch: v.Epoch, Host: v.Host, Port: v.Port, Rack: v.Rack, Revision: revision}
+	nb := v.broker(id, revision)
 	list := slices.Clone(b.im.Brokers)
 	i, ok := slices.BinarySearchFunc(list, id, compareBroker)
 	if ok {
@@ -266,10 +266,30 @@ func (b *builder) finish(revision int64) (*Image, Change, error) {
 	return b.im, ch, nil
 }
 
+func (v brokerValue) broker(id messages.BrokerID, revision int64) Broker {
+	return Broker{
+		ID: id, Epoch: v.Epoch, Host: v.Host, Port: v.Port, Rack: v.Rack,
+		Directory: v.Directory, Down: v.Down, Draining: v.Draining, Revision: revision,
+	}
+}
+
+func (b Broker) value() brokerValue {
+	return brokerValue{
+		Epoch: b.Epoch, Host: b.Host, Port: b.Port, Rack: b.Rack,
+		Directory: b.Directory, Down: b.Down, Draining: b.Draining,
+	}
+}
+
 func (v partitionValue) partition(revision int64) Partition {
-	return Partition{Replicas: v.Replicas, ISR: v.ISR, Leader: v.Leader, LeaderEpoch: v.LeaderEpoch, UncleanEpoch: v.UncleanEpoch, Revision: revision}
+	return Partition{
+		Replicas: v.Replicas, ISR: v.ISR, Leader: v.Leader, LeaderEpoch: v.LeaderEpoch, UncleanEpoch: v.UncleanEpoch,
+		Adding: v.Adding, Target: v.Target, Revision: revision,
+	}
 }
 
 func (p Partition) value() partitionValue {
-	return partitionValue{Replicas: p.Replicas, ISR: p.ISR, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, UncleanEpoch: p.UncleanEpoch}
+	return partitionValue{
+		Replicas: p.Replicas, ISR: p.ISR, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, UncleanEpoch: p.UncleanEpoch,
+		Adding: p.Adding, Target: p.Target,
+	}
 }

@@ -20,10 +20,13 @@
 //	key                       value
 //	ids/cluster               {"id":"MkU3OEVBNTcwNTJENDM2Qg"}
 //	ids/producers             {"next":2000}
+//	ids/retired               {"epoch":4}            of the brokers that were removed
 //	controller                {"broker":1}
-//	brokers/<id>              {"epoch":3,"host":"10.0.0.1","port":9092,"rack":"a"}
+//	brokers/<id>              {"epoch":3,"host":"10.0.0.1","port":9092,"rack":"a","directory":"K7…"}
+//	                          if need be, also "down":"process gone, redial refused","draining":true
 //	topics/<name>             {"id":"Zm9v...","partitions":6}
 //	partitions/<name>/<n>     {"replicas":[1,2],"isr":[1,2],"leader":1,"leaderEpoch":7}
+//	                          while it is moved, also "adding":[3],"target":[3,2]
 //	configs/topics/<name>     {"retention.ms":"3600000"}
 //	configs/brokers/<id>      {"log.retention.ms":"3600000"}
 //	configs/brokers/default   the same, for all brokers

@@ -131,9 +131,29 @@ func (e *Edit) SetNextProducerID(next int64) {
 
 // SetBroker registers a broker or changes its registration.
 func (e *Edit) SetBroker(b Broker) {
-	v := brokerValue{Epoch: b.Epoch, Host: b.Host, Port: b.Port, Rack: b.Rack}
-	e.put(BrokerKey(b.ID), v)
-	e.b.setBroker(b.ID, v, unwritten)
+	e.put(BrokerKey(b.ID), b.value())
+	e.b.setBroker(b.ID, b.value(), unwritten)
+}
+
+// RemoveBroker forgets a broker and its settings. What is registered under its id
+// afterwards gets a later broker epoch than it had: who still remembers the old
+// one takes nothing of the new one's for the old one's.
+func (e *Edit) RemoveBroker(id messages.BrokerID) {
+	b := e.b.im.Broker(id)
+	if b == nil {
+		return
+	}
+	e.SetRetiredEpoch(max(e.b.im.RetiredEpoch, b.Epoch))
+	e.SetBrokerConfig(id, nil)
+	e.put(BrokerKey(id), nil)
+	e.b.dropBroker(id)
+}
+
+// SetRetiredEpoch records the highest epoch of all brokers that were removed.
+func (e *Edit) SetRetiredEpoch(epoch messages.BrokerEpoch) {
+	e.put(RetiredKey, retiredValue{Epoch: epoch})
+	e.b.im.RetiredEpoch = epoch
+	e.b.setRevision(RetiredKey, unwritten)
 }
 
 // SetClusterConfig replaces the settings for all brokers; none removes the key.

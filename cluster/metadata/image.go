@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"understudy/cluster/election"
 	"understudy/messages"
 )
 
@@ -22,6 +23,7 @@ type Image struct {
 	ClusterConfig  map[string]string                       // broker settings changed for all brokers
 	BrokerConfigs  map[messages.BrokerID]map[string]string // and for one broker
 	NextProducerID int64                                   // the first that was never handed out
+	RetiredEpoch   messages.BrokerEpoch                    // the highest of all brokers that were removed
 
 	names      table[string]
 	ids        table[messages.TopicID]
@@ -34,13 +36,26 @@ type Image struct {
 
 // Broker is a registered node.
 type Broker struct {
-	ID       messages.BrokerID
-	Epoch    messages.BrokerEpoch // rises with every registration
-	Host     string               // what clients are told to connect to
-	Port     int32
-	Rack     string // "" if unknown
+	ID    messages.BrokerID
+	Epoch messages.BrokerEpoch // rises with every registration
+	Host  string               // what clients are told to connect to
+	Port  int32
+	Rack  string // "" if unknown
+
+	// Directory is the id of its data directory: another one is another disk. ""
+	// if unknown.
+	Directory string
+	// Down is why the broker counts as down; "": it is up. Only the controller
+	// finds that out, and every one remembers what the ones before it found.
+	Down string
+	// Draining: it shall hold nothing. It leads only where nobody else can, gets no
+	// new replicas, and those that it has are moved elsewhere.
+	Draining bool
 	Revision int64
 }
+
+// Up reports whether the broker counts as up.
+func (b *Broker) Up() bool { return b != nil && b.Down == "" }
 
 // Topic is a topic with its partitions and the settings that override defaults.
 type Topic struct {
@@ -60,8 +75,20 @@ type Partition struct {
 	Leader       messages.BrokerID   // NoBroker while the partition is offline
 	LeaderEpoch  messages.LeaderEpoch
 	UncleanEpoch messages.LeaderEpoch // newest epoch that an unclean election began; 0: none
-	Revision     int64                // of the key; a proposed change must name the one it is based on
+
+	// While replicas are being moved (KIP-455), Replicas are the original ones and
+	// behind them those that are being added, and Target is what is to be in the
+	// end. Otherwise both are nil.
+	Adding, Target []messages.BrokerID
+
+	Revision int64 // of the key; a proposed change must name the one it is based on
 }
+
+// Moving reports whether replicas are being moved.
+func (p *Partition) Moving() bool { return p.Target != nil }
+
+// Removing are the replicas that go when the move is over.
+func (p *Partition) Removing() []messages.BrokerID { return election.State(*p).Removing() }
 
 // Empty is the image of a store in which nothing was ever written.
 func Empty() *Image {
@@ -93,6 +120,14 @@ func (im *Image) Broker(id messages.BrokerID) *Broker {
 }
 
 func compareBroker(b Broker, id messages.BrokerID) int { return int(b.ID) - int(id) }
+
+// NextEpoch is the broker epoch of a broker's next start.
+func (im *Image) NextEpoch(id messages.BrokerID) messages.BrokerEpoch {
+	if b := im.Broker(id); b != nil {
+		return b.Epoch + 1
+	}
+	return im.RetiredEpoch + 1
+}
 
 // Topics gives all topics, sorted by name. The first use of an image sorts them.
 func (im *Image) Topics() iter.Seq[*Topic] {

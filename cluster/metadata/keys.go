@@ -11,6 +11,7 @@ import (
 const (
 	ClusterIDKey     = "ids/cluster"
 	ProducersKey     = "ids/producers"
+	RetiredKey       = "ids/retired"
 	ControllerKey    = "controller"
 	ClusterConfigKey = "configs/brokers/default"
 )
@@ -50,6 +51,7 @@ const (
 	foreignKey keyKind = iota // not of this package
 	clusterIDKey
 	producersKey
+	retiredKey
 	controllerKey
 	brokerKey
 	topicKey
@@ -74,6 +76,8 @@ func parseKey(key string) (parsedKey, error) {
 		return parsedKey{kind: clusterIDKey}, nil
 	case ProducersKey:
 		return parsedKey{kind: producersKey}, nil
+	case RetiredKey:
+		return parsedKey{kind: retiredKey}, nil
 	case ControllerKey:
 		return parsedKey{kind: controllerKey}, nil
 	case ClusterConfigKey:

@@ -78,7 +78,7 @@ func same(t *testing.T, what string, a, b *Image) {
 		brokers := map[int32]map[string]string{}
 		maps.Copy(brokers, im.BrokerConfigs)
 		return []any{im.Revision, im.ClusterID, im.Controller, slices.Clone(im.Brokers), im.ClusterConfig,
-			brokers, im.NextProducerID, im.topics, im.partitions, revs, loose, topics}
+			brokers, im.NextProducerID, im.RetiredEpoch, im.topics, im.partitions, revs, loose, topics}
 	}
 	if va, vb := view(a), view(b); !reflect.DeepEqual(va, vb) {
 		t.Fatalf("%s:\n%+v\n%+v", what, va, vb)
@@ -153,12 +153,18 @@ func randomChange(r *rand.Rand, e *Edit, next int) int {
 		n := r.IntN(len(t.Partitions))
 		p := t.Partitions[n]
 		p.LeaderEpoch++
+		if p.Moving() {
+			p.Replicas, p.Adding, p.Target = []int32{1}, nil, nil
+		} else {
+			p.Replicas, p.Adding, p.Target = []int32{1, 2}, []int32{2}, []int32{2}
+		}
 		e.SetPartition(messages.TopicPartition{Topic: name, Partition: int32(n)}, p)
 	case k == 6 && t != nil:
 		e.SetTopicConfig(name, conf)
 	case k == 7:
-		e.SetBroker(Broker{ID: int32(r.IntN(4)), Epoch: int64(next), Host: "h", Port: 9092})
+		e.SetBroker(Broker{ID: int32(r.IntN(4)), Epoch: int64(next), Host: "h", Port: 9092, Directory: "d", Draining: r.IntN(2) == 0})
 		e.SetBrokerConfig(int32(r.IntN(4)), conf)
+		e.RemoveBroker(int32(r.IntN(4)))
 	default:
 		e.SetClusterConfig(conf)
 		e.SetNextProducerID(int64(next))
@@ -244,11 +250,16 @@ func TestValuesAreReadStrictly(t *testing.T) {
 		{"partitions/a/0", `{"replicas":[1],"isr":[2],"leader":1,"leaderEpoch":0}`, "isr"},
 		{"partitions/a/0", `{"replicas":[1,2],"isr":[1],"leader":2,"leaderEpoch":0}`, "leader 2"},
 		{"partitions/a/0", `{"replicas":[1],"isr":[1],"leader":1,"leaderEpoch":-1}`, "negative"},
+		{"partitions/a/0", `{"replicas":[1,2],"isr":[1],"leader":1,"leaderEpoch":0,"adding":[2]}`, "without a target"},
+		{"partitions/a/0", `{"replicas":[1],"isr":[1],"leader":1,"leaderEpoch":0,"adding":[1],"target":[1]}`, "original"},
+		{"partitions/a/0", `{"replicas":[1],"isr":[1],"leader":1,"leaderEpoch":0,"target":[2]}`, "target [2]"},
+		{"partitions/a/0", `{"replicas":[1,2,3],"isr":[1],"leader":1,"leaderEpoch":0,"adding":[2],"target":[3]}`, "not in target"},
 		{"configs/topics/a", `null`, "object"},
 		{"configs/topics/a", `{"a":1}`, "string"},
 		{"configs/brokers/one", `{}`, "invalid syntax"},
 		{"brokers/1", `{"epoch":1,"host":"h","port":70000}`, "70000"},
 		{"ids/producers", `{"next":-5}`, "negative"},
+		{"ids/retired", `{"epoch":-5}`, "negative"},
 		{"ids/cluster", `{"id":""}`, "empty"},
 		{"controller", `{"broker":-2}`, "-2"},
 	} {

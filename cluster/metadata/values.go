@@ -32,11 +32,17 @@ type (
 	controllerValue struct {
 		Broker messages.BrokerID `json:"broker"`
 	}
-	brokerValue struct {
+	retiredValue struct {
 		Epoch messages.BrokerEpoch `json:"epoch"`
-		Host  string               `json:"host"`
-		Port  int32                `json:"port"`
-		Rack  string               `json:"rack,omitempty"`
+	}
+	brokerValue struct {
+		Epoch     messages.BrokerEpoch `json:"epoch"`
+		Host      string               `json:"host"`
+		Port      int32                `json:"port"`
+		Rack      string               `json:"rack,omitempty"`
+		Directory string               `json:"directory,omitempty"`
+		Down      string               `json:"down,omitempty"`
+		Draining  bool                 `json:"draining,omitempty"`
 	}
 	topicValue struct {
 		ID         messages.TopicID `json:"id"`
@@ -49,6 +55,8 @@ type (
 		Leader       messages.BrokerID    `json:"leader"`
 		LeaderEpoch  messages.LeaderEpoch `json:"leaderEpoch"`
 		UncleanEpoch messages.LeaderEpoch `json:"uncleanEpoch,omitempty"`
+		Adding       []messages.BrokerID  `json:"adding,omitempty"`
+		Target       []messages.BrokerID  `json:"target,omitempty"`
 	}
 	configValue map[string]string
 )
@@ -73,6 +81,13 @@ func (v producersValue) check() error {
 func (v controllerValue) check() error {
 	if v.Broker < messages.NoBroker {
 		return fmt.Errorf("broker %d cannot be", v.Broker)
+	}
+	return nil
+}
+
+func (v retiredValue) check() error {
+	if v.Epoch < 0 {
+		return fmt.Errorf("epoch %d is negative", v.Epoch)
 	}
 	return nil
 }
@@ -111,8 +126,30 @@ func (v partitionValue) check() error {
 	if v.Leader != messages.NoBroker && !slices.Contains(v.ISR, v.Leader) {
 		return fmt.Errorf("leader %d is not in isr %v", v.Leader, v.ISR)
 	}
+	if err := v.checkMove(); err != nil {
+		return err
+	}
 	if v.LeaderEpoch < 0 || v.UncleanEpoch < 0 || v.UncleanEpoch > v.LeaderEpoch {
 		return fmt.Errorf("leader epoch %d, or unclean epoch %d, is negative or too new", v.LeaderEpoch, v.UncleanEpoch)
+	}
+	return nil
+}
+
+// checkMove checks that the replicas are the original ones, those that are being
+// added and nothing else, and that all of these are wanted.
+func (v partitionValue) checkMove() error {
+	if len(v.Adding) > 0 && len(v.Target) == 0 || len(v.Adding) >= len(v.Replicas) {
+		return fmt.Errorf("adding %v to %v without a target, or without an original replica", v.Adding, v.Replicas)
+	}
+	for i, id := range v.Target {
+		if !slices.Contains(v.Replicas, id) || slices.Contains(v.Target[:i], id) {
+			return fmt.Errorf("target %v: %d is doubled or not among replicas %v", v.Target, id, v.Replicas)
+		}
+	}
+	for i, id := range v.Adding {
+		if !slices.Contains(v.Target, id) || slices.Contains(v.Adding[:i], id) {
+			return fmt.Errorf("adding %v: %d is doubled or not in target %v", v.Adding, id, v.Target)
+		}
 	}
 	return nil
 }
