@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 
+	"understudy/actors/group/core"
 	"understudy/messages"
 )
 
@@ -31,6 +32,7 @@ type Service interface {
 	// DeleteOffsets forgets offsets of topics that no member subscribes to.
 	DeleteOffsets(ctx context.Context, group string, tps []messages.TopicPartition) (map[messages.TopicPartition]error, error)
 
+	// Describe shows a group; one that is not there is Dead and has no members.
 	Describe(ctx context.Context, group string) (Description, error)
 	// List gives the groups that this node coordinates.
 	List(ctx context.Context) ([]Listing, error)
@@ -38,126 +40,32 @@ type Service interface {
 	Delete(ctx context.Context, group string) error
 }
 
-// Client is who sent a request, as DescribeGroups shows it.
-type Client struct {
-	ID   string // client id
-	Host string // "/127.0.0.1", as Kafka writes it
-}
-
-// Member is which member of which generation speaks. Commits of consumers that
-// assign partitions themselves, and reads of offsets by tools, have an empty
-// MemberID and generation -1.
-type Member struct {
-	Group      string
-	MemberID   string
-	InstanceID string // of a static member (KIP-345); empty: dynamic
-	Generation int32
-}
-
-// Protocol is an assignment strategy that a member knows, with its subscription.
-type Protocol struct {
-	Name     string
-	Metadata []byte
-}
-
-// Join asks to become, or to stay, a member.
-type Join struct {
-	Group            string
-	MemberID         string // empty: new here
-	InstanceID       string
-	Client           Client
-	SessionTimeout   int64 // ms
-	RebalanceTimeout int64 // ms; -1: as SessionTimeout
-	ProtocolType     string
-	Protocols        []Protocol // by preference
-	Reason           string     // KIP-800
-	RequireMemberID  bool       // the client can take MemberIDRequired (KIP-394)
-}
-
-// Joined is the answer to Join. On error only Err, MemberID and, where known, Generation count.
-type Joined struct {
-	Err            error
-	Generation     int32
-	ProtocolType   string
-	Protocol       string // the one chosen
-	Leader         string // member id of the member that assigns
-	MemberID       string
-	SkipAssignment bool           // the leader need not assign anew (KIP-814)
-	Members        []JoinedMember // for the leader alone
-}
-
-// JoinedMember is a member as the group's leader sees it.
-type JoinedMember struct {
-	MemberID, InstanceID string
-	Metadata             []byte
-}
-
-// Sync brings the leader's assignments and asks for one's own.
-type Sync struct {
-	Member
-	ProtocolType, Protocol string            // empty: not said
-	Assignments            map[string][]byte // by member id, from the leader
-}
-
-// Synced is the answer to Sync.
-type Synced struct {
-	Err                    error
-	ProtocolType, Protocol string
-	Assignment             []byte
-}
-
-// Leaving is one member that leaves, by its id or, when static, by its instance.
-type Leaving struct {
-	MemberID, InstanceID string
-	Reason               string
-}
-
-// Committed is a committed offset.
-type Committed struct {
-	Offset      messages.Offset // of the record to read next
-	LeaderEpoch messages.LeaderEpoch
-	Metadata    string
-}
-
-// Commit stores a group's offsets.
-type Commit struct {
-	Member
-	Client  Client
-	Offsets map[messages.TopicPartition]Committed
-}
-
-// Description is what DescribeGroups shows of a group.
-type Description struct {
-	Group        string
-	State        State
-	ProtocolType string
-	Protocol     string
-	Members      []MemberDescription
-}
-
-// MemberDescription is what DescribeGroups shows of a member.
-type MemberDescription struct {
-	MemberID, InstanceID string
-	Client               Client
-	Metadata             []byte // the subscription, of the chosen protocol
-	Assignment           []byte
-}
-
-// Listing is a group in a list.
-type Listing struct {
-	Group        string
-	ProtocolType string
-	State        State
-}
-
-// State is the state of a group, by the names that Kafka's tools show.
-type State string
+// The vocabulary of requests and answers. Byte slices and maps that are given are
+// not changed by the service, and may be used again when the call has returned;
+// those that are answered must not be changed.
+type (
+	Client            = core.Client            // who sent a request
+	Member            = core.Member            // which member of which generation speaks
+	Protocol          = core.Protocol          // an assignment strategy that a member knows
+	Join              = core.Join              // asks to become, or to stay, a member
+	Joined            = core.Joined            // the answer to Join
+	JoinedMember      = core.JoinedMember      // a member as the group's leader sees it
+	Sync              = core.Sync              // brings assignments and asks for one's own
+	Synced            = core.Synced            // the answer to Sync
+	Leaving           = core.Leaving           // one member that leaves
+	Commit            = core.Commit            // stores a group's offsets
+	Committed         = core.Committed         // a committed offset
+	Description       = core.Description       // what DescribeGroups shows of a group
+	MemberDescription = core.MemberDescription // what it shows of a member
+	Listing           = core.Listing           // a group in a list
+	State             = core.State             // by the names that Kafka's tools show
+)
 
 // The states of a group.
 const (
-	Empty               State = "Empty"
-	PreparingRebalance  State = "PreparingRebalance"
-	CompletingRebalance State = "CompletingRebalance"
-	Stable              State = "Stable"
-	Dead                State = "Dead"
+	Empty               = core.Empty
+	PreparingRebalance  = core.PreparingRebalance
+	CompletingRebalance = core.CompletingRebalance
+	Stable              = core.Stable
+	Dead                = core.Dead
 )

@@ -48,6 +48,7 @@ var layers = map[string]int{
 var pure = []string{
 	"messages", "messages/batch", "messages/producer",
 	"cluster/replica", "cluster/placement", "cluster/election", "cluster/topicconfig",
+	"actors/group/core",
 	"internal/nearest",
 }
 
