@@ -66,6 +66,12 @@ func (tp TopicPartition) String() string {
 	return tp.Topic + "-" + strconv.Itoa(int(tp.Partition))
 }
 
+// InternalTopic reports whether a name is one of Kafka's own topics, which
+// brokers make when they need them, and clients do not write to.
+func InternalTopic(name string) bool {
+	return name == "__consumer_offsets" || name == "__transaction_state" || name == "__share_group_state"
+}
+
 // TopicID identifies one creation of a topic (KIP-516): a topic that was
 // deleted and made again has the same name and another id. The zero value means
 // "not known".

@@ -90,7 +90,7 @@ func (d *decision) createTopic(t NewTopic, validateOnly bool, room *int) TopicRe
 		return r
 	}
 	r.ID = d.newTopicID()
-	topic := &metadata.Topic{Name: t.Name, ID: r.ID, Internal: isInternal(t.Name), Config: overrides, Partitions: d.newPartitions(assignments)}
+	topic := &metadata.Topic{Name: t.Name, ID: r.ID, Internal: messages.InternalTopic(t.Name), Config: overrides, Partitions: d.newPartitions(assignments)}
 	d.edit.CreateTopic(topic)
 	d.placed(assignments)
 	if d.lookalike != nil {
@@ -111,11 +111,6 @@ func (d *decision) nameIsFree(name string) error {
 		return refuse("create topic", messages.InvalidTopic, name, "differs from topic "+other+" only in '.' and '_'")
 	}
 	return nil
-}
-
-// isInternal reports whether a name is one of Kafka's own topics.
-func isInternal(name string) bool {
-	return name == "__consumer_offsets" || name == "__transaction_state" || name == "__share_group_state"
 }
 
 // assign gives the replicas of a new topic's partitions.
