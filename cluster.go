@@ -20,9 +20,9 @@ import (
 //
 //	rendezvous ──who is where──▶ link ◀──messages of replicas──▶ other nodes
 //	    │  ▲                      │  ▲
-//	    │  └──the lock── govern   │  └──requests── ask, wishes
-//	    │                  │      └──what is seen──▶ watch ──▶ controller, replicas
-//	    └──metadata──▶ follow ──▶ cell
+//	    │  └──the lock── govern   │  └──requests── ask, wishes, push
+//	    │                         └──what is seen──▶ watch ──▶ controller, replicas
+//	    └──metadata──▶ follow, learn ──▶ cell
 type node struct {
 	b    *Broker
 	r    rendezvous
@@ -33,6 +33,8 @@ type node struct {
 	dead   atomic.Bool // set by tests: nothing is done in order any more
 	wishes wishes
 	eye    eye
+	out    outboxes
+	lore   lore
 
 	ctx  context.Context // ends when the node stops
 	stop context.CancelFunc
@@ -64,7 +66,7 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := &node{b: b, r: r, wishes: newWishes(), eye: newEye()}
+	n := &node{b: b, r: r, wishes: newWishes(), eye: newEye(), out: newOutboxes(), lore: newLore()}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	b.node = n
 	b.onStop("leave the cluster", func(ctx context.Context) error { return r.Leave(ctx) })
@@ -83,7 +85,7 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	if err := n.connect(ctx); err != nil {
 		return err
 	}
-	for _, work := range []func(){n.follow, n.govern, n.watch, n.wish} {
+	for _, work := range []func(){n.follow, n.catchUp, n.push, n.govern, n.watch, n.wish} {
 		n.work.Go(work)
 	}
 	if err := n.register(ctx); err != nil {
@@ -115,6 +117,7 @@ func (n *node) identify(ctx context.Context) error {
 	if last := image.Broker(n.self.ID); last != nil {
 		n.self.Epoch = last.Epoch + 1
 	}
+	n.b.events.identify(n.self.ID, n.self.Epoch)
 	n.b.cell.Publish(metadata.Change{New: image})
 	return nil
 }
@@ -179,24 +182,23 @@ func (n *node) register(ctx context.Context) error {
 // awaitImage waits until the image is as wanted, or for at most so long, and
 // reports whether it is.
 func (n *node) awaitImage(ctx context.Context, most time.Duration, wanted func(*metadata.Image) bool) bool {
-	met := make(chan struct{})
-	var once sync.Once
-	cancel := n.b.cell.Subscribe(func(ch metadata.Change) {
-		if wanted(ch.New) {
-			once.Do(func() { close(met) })
-		}
-	})
-	defer cancel()
 	timer := time.NewTimer(most)
 	defer timer.Stop()
-	select {
-	case <-met:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-n.ctx.Done():
+	for {
+		im, next := n.b.cell.Next()
+		if wanted(im) {
+			return true
+		}
+		select {
+		case <-next:
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return false
+		case <-n.ctx.Done():
+			return false
+		}
 	}
-	return false
 }
 
 // handOverWithin bounds how long a node that stops waits for others to lead in

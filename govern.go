@@ -3,8 +3,6 @@ package understudy
 import (
 	"context"
 	"time"
-
-	"understudy/cluster/metadata"
 )
 
 // retryPause is how long it takes to look again whether something works now
@@ -21,42 +19,6 @@ func (n *node) pause(d time.Duration) bool {
 	case <-n.ctx.Done():
 		return false
 	}
-}
-
-// follow keeps this node's image of the metadata fresh. On the controller the
-// image is there before the news of it has come around.
-func (n *node) follow() {
-	after := n.b.cell.Image().Revision
-	for n.ctx.Err() == nil {
-		revision, err := n.r.Watch(n.ctx, after)
-		if err == nil {
-			err = n.refresh(revision)
-		}
-		if err != nil {
-			if !n.pause(retryPause) {
-				return
-			}
-			continue
-		}
-		after = max(revision, n.b.cell.Image().Revision)
-	}
-}
-
-// publishWithin is how long the controller may take to publish what it wrote.
-const publishWithin = 100 * time.Millisecond
-
-// refresh reads what the image does not show yet.
-func (n *node) refresh(revision int64) error {
-	shown := func(im *metadata.Image) bool { return im.Revision >= revision }
-	if shown(n.b.cell.Image()) || n.active.Load() && n.awaitImage(n.ctx, publishWithin, shown) {
-		return nil
-	}
-	image, err := n.read(n.ctx)
-	if err != nil {
-		return err
-	}
-	n.b.cell.Publish(metadata.Change{New: image})
-	return nil
 }
 
 // govern makes this node the controller whenever it can be.

@@ -55,6 +55,12 @@ var (
 		n.b.replicas.PeerDown(m.ID)
 		return struct{}{}, nil
 	}, true}
+	telling = question[[]json.RawMessage, struct{}]{11, func(_ context.Context, n *node, items []json.RawMessage) (struct{}, error) {
+		return struct{}{}, n.learn(items)
+	}, true}
+	recounting = question[struct{}, []Event]{12, func(_ context.Context, n *node, _ struct{}) ([]Event, error) {
+		return n.b.events.decisions(), nil
+	}, true}
 )
 
 // handle answers a question that has come from another node.
@@ -87,6 +93,7 @@ var handlers = map[byte]func(context.Context, *node, []byte) ([]byte, error){
 	creatingPartitions.kind: creatingPartitions.handle, alteringConfigs.kind: alteringConfigs.handle,
 	allocatingIDs.kind: allocatingIDs.handle, registering.kind: registering.handle, leaving.kind: leaving.handle,
 	wishing.kind: wishing.handle, witness.kind: witness.handle, departing.kind: departing.handle,
+	telling.kind: telling.handle, recounting.kind: recounting.handle,
 }
 
 // answer answers another node's request.

@@ -119,7 +119,7 @@ func (b *Broker) openAlone(ctx context.Context) error {
 func (b *Broker) startController(store metadata.Store) error {
 	c := controller.New(controller.Options{
 		Store: store, Cell: b.cell, Static: b.static,
-		Events: b.decided,
+		Events: b.decided, Committed: b.committed,
 	})
 	pid, err := b.tree.Spawn("controller", c.Props())
 	if err != nil {
@@ -131,15 +131,6 @@ func (b *Broker) startController(store metadata.Store) error {
 		return b.tree.Stop(ctx, pid)
 	})
 	return nil
-}
-
-// decided tells what the controller has decided. In a cluster that is news.
-func (b *Broker) decided(e controller.Event) {
-	line := b.log.Debug()
-	if b.node != nil {
-		line = b.log.Info()
-	}
-	line.Msg(e.String())
 }
 
 // refuseForgotten keeps a broker whose metadata is gone, but whose partitions

@@ -40,6 +40,7 @@ type Broker struct {
 	cfg     config.Config
 	log     zerolog.Logger
 	metrics *prometheus.Registry
+	events  *chronicle
 
 	join    func(context.Context) (rendezvous, error) // nil: the broker is alone
 	network network
@@ -97,6 +98,7 @@ func Start(ctx context.Context, cfg config.Config, options ...Option) (*Broker, 
 		return nil, err
 	}
 	b := &Broker{cfg: cfg, log: zerolog.Nop(), metrics: newMetrics(), cell: metadata.NewCell(), replicas: partition.NewRegistry(), done: make(chan struct{})}
+	b.events = newChronicle(b.metrics)
 	b.network = network{cluster: "understudy", addr: "127.0.0.1:0", listen: listenTCP, dial: dialTCP}
 	b.static = cfg.StaticSettings()
 	if cfg.Cluster != "" {

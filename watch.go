@@ -105,11 +105,14 @@ func (n *node) saw(ev link.Event) {
 		delete(n.eye.gone, id)
 		n.eye.mu.Unlock()
 		n.b.replicas.PeerUp(ev.Peer)
+		n.out.wake()
+		n.work.Go(func() { n.recall(id) })
 	case link.Gone:
 		n.eye.mu.Lock()
 		n.eye.gone[id] = n.eye.last[id]
 		n.eye.mu.Unlock()
 		n.b.replicas.PeerDown(id)
+		n.out.clear(id)
 		if n.b.cell.Image().Controller == id {
 			n.work.Go(func() { n.depose(id) })
 		}
