@@ -1,6 +1,7 @@
 // Package placement decides on which brokers the replicas of new partitions
-// are, and which of them is to lead. It is pure: the same brokers, loads and
-// seed give the same placement.
+// are, which of them is to lead, and where those of a broker go that shall hold
+// nothing ([Evacuate]). It is pure: the same brokers, loads and seed give the same
+// placement.
 //
 // Every replica goes to the broker with the fewest so far, among those of racks
 // that the partition is not in yet as long as there are any. Of a partition's
@@ -36,8 +37,7 @@ func Place(brokers []Broker, partitions, factor int, seed uint64) ([][]messages.
 		return nil, messages.E("place", messages.InvalidReplicationFactor, "",
 			fmt.Errorf("replication factor %d, but %d brokers are up", factor, len(brokers)))
 	}
-	p := placer{loads: slices.Clone(brokers), seed: seed}
-	slices.SortFunc(p.loads, func(a, b Broker) int { return cmp.Compare(a.ID, b.ID) })
+	p := newPlacer(brokers, seed)
 	placed := make([][]messages.BrokerID, partitions)
 	for n := range placed {
 		placed[n] = p.next(uint64(n), factor)
@@ -53,13 +53,20 @@ type placer struct {
 	seed  uint64
 }
 
+func newPlacer(brokers []Broker, seed uint64) *placer {
+	p := &placer{loads: slices.Clone(brokers), seed: seed}
+	slices.SortFunc(p.loads, func(a, b Broker) int { return cmp.Compare(a.ID, b.ID) })
+	return p
+}
+
 // next places partition n.
 func (p *placer) next(n uint64, factor int) []messages.BrokerID {
 	chosen := make([]*Broker, 0, factor)
+	taken, racks := make([]messages.BrokerID, 0, factor), make([]string, 0, factor)
 	for range factor {
-		b := p.pick(n, chosen)
+		b := p.pick(n, taken, racks)
 		b.Replicas++
-		chosen = append(chosen, b)
+		chosen, taken, racks = append(chosen, b), append(taken, b.ID), append(racks, b.Rack)
 	}
 	leader := slices.MinFunc(chosen, func(a, b *Broker) int {
 		return cmp.Or(cmp.Compare(a.Leaders, b.Leaders), p.tie(n, a, b))
@@ -81,9 +88,9 @@ func (p *placer) next(n uint64, factor int) []messages.BrokerID {
 // Each move makes the sum of the squares smaller, so that it comes to an end.
 func (p *placer) level(placed [][]messages.BrokerID) (moved bool) {
 	for _, replicas := range placed {
-		leader := p.load(replicas[0])
+		leader := p.find(replicas[0])
 		for i, id := range replicas[1:] {
-			if b := p.load(id); b.Leaders+1 < leader.Leaders {
+			if b := p.find(id); b.Leaders+1 < leader.Leaders {
 				replicas[0], replicas[i+1] = id, leader.ID
 				b.Leaders++
 				leader.Leaders--
@@ -94,24 +101,19 @@ func (p *placer) level(placed [][]messages.BrokerID) (moved bool) {
 	return moved
 }
 
-// load finds a broker's load.
-func (p *placer) load(id messages.BrokerID) *Broker {
-	i, _ := slices.BinarySearchFunc(p.loads, id, func(b Broker, id messages.BrokerID) int { return cmp.Compare(b.ID, id) })
-	return &p.loads[i]
-}
-
-// pick finds the broker for one more replica of partition n.
-func (p *placer) pick(n uint64, chosen []*Broker) *Broker {
+// pick finds the broker for one more replica of partition n, which has some on
+// others, in these racks; nil if there is none.
+func (p *placer) pick(n uint64, taken []messages.BrokerID, racks []string) *Broker {
 	var best *Broker
 	var bestShared int
 	for i := range p.loads {
 		b := &p.loads[i]
-		if slices.Contains(chosen, b) {
+		if slices.Contains(taken, b.ID) {
 			continue
 		}
 		shared := 0 // replicas that the partition has in this rack
-		for _, c := range chosen {
-			if c.Rack == b.Rack {
+		for _, rack := range racks {
+			if rack == b.Rack {
 				shared++
 			}
 		}
