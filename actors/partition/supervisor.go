@@ -68,18 +68,20 @@ func (s *Supervisor) follow(c actor.Context, ch *metadata.Change) {
 	for _, t := range ch.Topics {
 		if t.New == nil {
 			s.retireTopic(c, t.Old)
-		} else {
-			s.followTopic(c, t.New, defaults)
+		} else if !ch.Configs {
+			s.followTopic(c, t.Old, t.New, defaults)
 		}
 	}
 	if ch.Configs {
 		for t := range ch.New.Topics() {
-			s.followTopic(c, t, defaults)
+			s.followTopic(c, nil, t, defaults)
 		}
 	}
 }
 
-func (s *Supervisor) followTopic(c actor.Context, t *metadata.Topic, defaults topicconfig.Defaults) {
+// followTopic brings the replicas of a topic's partitions in line, of those that
+// are not as they were in old, if that is given.
+func (s *Supervisor) followTopic(c actor.Context, old, t *metadata.Topic, defaults topicconfig.Defaults) {
 	settings, err := topicconfig.Parse(t.Config, defaults)
 	if err != nil {
 		// The controller refuses such settings; a broker of an older version may
@@ -89,12 +91,22 @@ func (s *Supervisor) followTopic(c actor.Context, t *metadata.Topic, defaults to
 	}
 	var added []*Handle
 	for number := range t.Partitions {
+		if sameReplica(old, t, number) {
+			continue
+		}
 		tp := messages.TopicPartition{Topic: t.Name, Partition: int32(number)}
 		if h := s.place(c, tp, t.ID, t.Partitions[number], settings); h != nil {
 			added = append(added, h)
 		}
 	}
 	s.shared.Registry.add(added)
+}
+
+// sameReplica reports whether nothing has changed that a replica of a partition
+// would have to know. Of a topic with thousands of partitions mostly one has.
+func sameReplica(old, now *metadata.Topic, number int) bool {
+	return old != nil && old.ConfigRevision == now.ConfigRevision && number < len(old.Partitions) &&
+		old.Partitions[number].Revision == now.Partitions[number].Revision
 }
 
 // place sees to one partition of a topic that exists. It returns the handle of a

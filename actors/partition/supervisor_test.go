@@ -233,3 +233,35 @@ func TestAStopIsNotUndoneByAChangeThatWaits(t *testing.T) {
 		t.Errorf("the partitions did not end: %v", err)
 	}
 }
+
+// TestAChangeReachesWhomItConcerns changes one partition of a topic, then
+// another's: the second one hears of nothing but its own.
+func TestAChangeReachesWhomItConcerns(t *testing.T) {
+	tr := plant(t, vfs.NewMem(vfs.MemOptions{}))
+	tr.createTopic("orders", someTopic, 2)
+	one := messages.TopicPartition{Topic: "orders", Partition: 1}
+	tr.await(someTopic, orders0)
+	heard := make(chan messages.LeaderEpoch, 16)
+	tr.await(someTopic, one).mail.Divert(func(message any) bool {
+		if u, ok := message.(update); ok {
+			heard <- u.assignment.LeaderEpoch
+		}
+		return false
+	})
+	for _, change := range []struct {
+		tp    messages.TopicPartition
+		epoch messages.LeaderEpoch
+	}{{orders0, 5}, {one, 6}} {
+		tr.edit(func(e *metadata.Edit) {
+			e.SetPartition(change.tp, metadata.Partition{
+				Replicas: []messages.BrokerID{1}, ISR: []messages.BrokerID{1}, Leader: 1, LeaderEpoch: change.epoch, UncleanEpoch: messages.NoEpoch})
+		})
+	}
+	if epoch := <-heard; epoch != 6 {
+		t.Errorf("it was told of epoch %d of another", epoch)
+	}
+	tr.edit(func(e *metadata.Edit) { e.SetTopicConfig("orders", map[string]string{"retention.ms": "1"}) })
+	if epoch := <-heard; epoch != 6 {
+		t.Errorf("with other settings of the topic it was told of epoch %d", epoch)
+	}
+}

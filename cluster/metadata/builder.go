@@ -269,14 +269,14 @@ func (b *builder) finish(revision int64) (*Image, Change, error) {
 func (v brokerValue) broker(id messages.BrokerID, revision int64) Broker {
 	return Broker{
 		ID: id, Epoch: v.Epoch, Host: v.Host, Port: v.Port, Rack: v.Rack,
-		Directory: v.Directory, Down: v.Down, Draining: v.Draining, Revision: revision,
+		Admin: v.Admin, Directory: v.Directory, Down: v.Down, Draining: v.Draining, Revision: revision,
 	}
 }
 
 func (b Broker) value() brokerValue {
 	return brokerValue{
 		Epoch: b.Epoch, Host: b.Host, Port: b.Port, Rack: b.Rack,
-		Directory: b.Directory, Down: b.Down, Draining: b.Draining,
+		Admin: b.Admin, Directory: b.Directory, Down: b.Down, Draining: b.Draining,
 	}
 }
 

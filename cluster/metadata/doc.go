@@ -22,7 +22,7 @@
 //	ids/producers             {"next":2000}
 //	ids/retired               {"epoch":4}            of the brokers that were removed
 //	controller                {"broker":1}
-//	brokers/<id>              {"epoch":3,"host":"10.0.0.1","port":9092,"rack":"a","directory":"K7…"}
+//	brokers/<id>              {"epoch":3,"host":"10.0.0.1","port":9092,"rack":"a","admin":"10.0.0.1:9644","directory":"K7…"}
 //	                          if need be, also "down":"process gone, redial refused","draining":true
 //	topics/<name>             {"id":"Zm9v...","partitions":6}
 //	partitions/<name>/<n>     {"replicas":[1,2],"isr":[1,2],"leader":1,"leaderEpoch":7}

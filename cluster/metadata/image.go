@@ -42,6 +42,8 @@ type Broker struct {
 	Port  int32
 	Rack  string // "" if unknown
 
+	// Admin is where its admin endpoint is, host:port; "": it has none.
+	Admin string
 	// Directory is the id of its data directory: another one is another disk. ""
 	// if unknown.
 	Directory string

@@ -162,7 +162,7 @@ func randomChange(r *rand.Rand, e *Edit, next int) int {
 	case k == 6 && t != nil:
 		e.SetTopicConfig(name, conf)
 	case k == 7:
-		e.SetBroker(Broker{ID: int32(r.IntN(4)), Epoch: int64(next), Host: "h", Port: 9092, Directory: "d", Draining: r.IntN(2) == 0})
+		e.SetBroker(Broker{ID: int32(r.IntN(4)), Epoch: int64(next), Host: "h", Port: 9092, Admin: "h:9644", Directory: "d", Draining: r.IntN(2) == 0})
 		e.SetBrokerConfig(int32(r.IntN(4)), conf)
 		e.RemoveBroker(int32(r.IntN(4)))
 	default:

@@ -40,6 +40,7 @@ type (
 		Host      string               `json:"host"`
 		Port      int32                `json:"port"`
 		Rack      string               `json:"rack,omitempty"`
+		Admin     string               `json:"admin,omitempty"`
 		Directory string               `json:"directory,omitempty"`
 		Down      string               `json:"down,omitempty"`
 		Draining  bool                 `json:"draining,omitempty"`
