@@ -41,7 +41,7 @@ test-consul: $(CONSUL) ## run the tests of what we do in Consul against a real o
 
 .PHONY: race
 race: ## run them with the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race $(PKG)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(PKG)
 
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck
