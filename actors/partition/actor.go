@@ -3,7 +3,6 @@ package partition
 import (
 	"errors"
 	"sync/atomic"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -256,9 +255,9 @@ func refuseWith(cause error) func(message any) bool {
 
 // The actor is its machine's world.
 
-func (r *replicaActor) Now() int64 { return time.Now().UnixMilli() }
+func (r *replicaActor) Now() int64 { return r.shared.Stage.now() }
 
-func (r *replicaActor) Clock() int64 { return clock() }
+func (r *replicaActor) Clock() int64 { return r.shared.Stage.clock() }
 
 func (r *replicaActor) Publish(v *View) { r.slot.handle.publish(v) }
 

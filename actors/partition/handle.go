@@ -55,6 +55,7 @@ type Handle struct {
 	log     *zerolog.Logger
 	mail    *mailbox.Batching
 	view    atomic.Pointer[View]
+	pause   func(ready func() bool) // see Stage
 
 	dirty atomic.Bool  // has changed since its last checkpoint was taken
 	bytes atomic.Int64 // size of its log

@@ -32,16 +32,24 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-beat.C:
-			k.Shared.Registry.tick()
+			k.Tick()
 		case <-look.C:
-			for _, h := range k.Shared.Registry.All() {
-				h.mail.PostUserMessage(scan{k.ProducerExpiry()})
-			}
+			k.Scan()
 		case <-checkpoint.C:
 			if err := k.Checkpoint(ctx); err != nil && ctx.Err() == nil {
 				k.Shared.Log.Warn().Err(err).Msg("could not write the recovery checkpoint; a recovery would take longer")
 			}
 		}
+	}
+}
+
+// Tick tells the time to the replicas that wait for something.
+func (k *Keeper) Tick() { k.Shared.Registry.tick() }
+
+// Scan has every replica look at what is done now and then.
+func (k *Keeper) Scan() {
+	for _, h := range k.Shared.Registry.All() {
+		h.mail.PostUserMessage(scan{k.ProducerExpiry()})
 	}
 }
 
@@ -71,6 +79,9 @@ func (k *Keeper) Checkpoint(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.CheckpointInterval)
 	defer cancel()
+	if pause := k.Shared.Stage.Pause; pause != nil {
+		pause(func() bool { return len(answers) == len(asked) || ctx.Err() != nil })
+	}
 	for range asked {
 		select {
 		case t := <-answers:

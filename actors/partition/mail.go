@@ -66,6 +66,9 @@ type (
 func request[Q, A any](ctx context.Context, h *Handle, op string, question Q) (A, error) {
 	a := &ask[Q, A]{question, make(chan answer[A], 1)}
 	h.mail.PostUserMessage(a)
+	if h.pause != nil {
+		h.pause(func() bool { return len(a.reply) > 0 })
+	}
 	select {
 	case got := <-a.reply:
 		return got.value, got.err

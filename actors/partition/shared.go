@@ -1,15 +1,13 @@
 package partition
 
 import (
-	"time"
-
 	"github.com/rs/zerolog"
 
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/cluster/topicconfig"
 	"understudy/messages"
-	"understudy/persistence/flush"
+	"understudy/persistence/log"
 	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
 )
@@ -19,7 +17,7 @@ import (
 type Shared struct {
 	Self        replica.Member
 	FS          vfs.FS // rooted at the data directory
-	Flush       *flush.Scheduler
+	Flush       log.Flusher
 	Files       *segment.Files
 	Checkpoints *Checkpoints
 	Registry    *Registry
@@ -33,6 +31,9 @@ type Shared struct {
 	Opening chan struct{}
 	// Cluster is the way to the other nodes and to the controller.
 	Cluster Cluster
+	// Stage is what a simulator sets in the place of the machine's own; the zero
+	// value is for everybody else.
+	Stage Stage
 }
 
 // Cluster is what a replica needs of its controller and of the other nodes. None
@@ -51,17 +52,11 @@ type Cluster interface {
 	Event(messages.TopicPartition, replica.Event)
 }
 
-// started is when this process began: the origin of the clock that never goes back.
-var started = time.Now()
-
-func clock() int64 { return time.Since(started).Milliseconds() + 1 }
-
 // newSlot makes what stays of a replica between its actor's restarts. A broker
 // that starts has every epoch it led ended by its registration, so that what the
 // metadata says afterwards is an epoch that nobody has led.
 func (s *Shared) newSlot(tp messages.TopicPartition, id messages.TopicID, p metadata.Partition, settings topicconfig.Settings) *slot {
-	return &slot{
-		handle: newHandle(tp, id, &s.Log), assignment: p, settings: settings,
-		led: messages.NoEpoch, trusted: messages.NoOffset,
-	}
+	h := newHandle(tp, id, &s.Log)
+	h.pause = s.Stage.Pause
+	return &slot{handle: h, assignment: p, settings: settings, led: messages.NoEpoch, trusted: messages.NoOffset}
 }

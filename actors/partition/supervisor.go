@@ -137,6 +137,7 @@ func (s *Supervisor) place(c actor.Context, tp messages.TopicPartition, id messa
 func (s *Supervisor) spawn(c actor.Context, sl *slot) {
 	props := actor.PropsFromProducer(func() actor.Actor { return &replicaActor{shared: s.shared, slot: sl} },
 		actor.WithMailbox(func() actor.Mailbox { return sl.handle.mail }))
+	props.Configure(s.shared.Stage.options(sl.handle.tp)...)
 	pid, err := c.SpawnNamed(props, sl.handle.tp.String())
 	if err != nil { // the name is taken: two children of one partition would be a bug
 		panic(err)

@@ -39,6 +39,12 @@ const (
 	DefaultMaxUnpacked = 64 << 20
 )
 
+// Flusher syncs files when they are asked for, and calls back. A flush.Scheduler
+// is one; a test may take its place to say when a sync ends.
+type Flusher interface {
+	Flush(f flush.File, done func(error))
+}
+
 // Options say where a log is and what it works with.
 type Options struct {
 	FS       vfs.FS
@@ -46,8 +52,8 @@ type Options struct {
 	TP       messages.TopicPartition
 	Settings Settings
 
-	Flush *flush.Scheduler // nil: Flush syncs at once, before it returns
-	Files *segment.Files   // the broker's open files; nil: a cache of its own
+	Flush Flusher        // nil: Flush syncs at once, before it returns
+	Files *segment.Files // the broker's open files; nil: a cache of its own
 	Log   zerolog.Logger
 
 	// AcceptLoss opens a log of which durable records are missing or damaged: it
