@@ -118,7 +118,7 @@ func (i *instance) load(c actor.Context) {
 // call runs a store call outside of the actor's turn and sends its result.
 func (i *instance) call(c actor.Context, f func(context.Context) any) {
 	root, self := c.ActorSystem().Root, c.Self()
-	i.c.calls.Go(func() { root.Send(self, f(i.c.ctx)) })
+	i.c.o.Stage.start(&i.c.calls, func() { root.Send(self, f(i.c.ctx)) })
 }
 
 func (i *instance) loaded(c actor.Context, m loaded) {

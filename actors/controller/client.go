@@ -191,6 +191,9 @@ func (c *Client) do(ctx context.Context, cmd command) error {
 		<-c.c.credits
 		answer <- err
 	}})
+	if pause := c.c.o.Stage.Pause; pause != nil {
+		pause(func() bool { return len(answer) > 0 })
+	}
 	select {
 	case err := <-answer:
 		return err

@@ -35,6 +35,9 @@ type Options struct {
 	// Entropy is where topic ids, the cluster id and placement get their
 	// randomness; nil means crypto/rand.
 	Entropy io.Reader
+
+	// Stage is what a simulator sets; the zero value is for everybody else.
+	Stage Stage
 }
 
 // Commit is a transaction that was committed: it led from the revision Before to
