@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"understudy/config"
 	"understudy/kafka"
 	"understudy/kafka/server"
 	"understudy/kafka/wire"
@@ -21,6 +20,7 @@ func (b *Broker) serve(context.Context) error {
 		Defaults:   b.defaults,
 		Partitions: kafka.Local(b.replicas),
 		Admin:      b.changes(),
+		Groups:     kafka.NoGroups{},
 		Pool:       b.pool,
 		Now:        func() int64 { return time.Now().UnixMilli() },
 		LogDir:     b.cfg.DataDir,
@@ -79,19 +79,6 @@ func (b *Broker) space() (total, usable int64) {
 		return -1, -1
 	}
 	return int64(all), int64(free)
-}
-
-func (b *Broker) serveAdmin(context.Context) error {
-	if b.cfg.AdminListen == config.AdminOff {
-		return nil
-	}
-	a, err := startAdmin(b.cfg.AdminListen, b.metrics, b.problems)
-	if err != nil {
-		return nil
-	}
-	b.admin = a
-	b.onStop("end the admin endpoint", a.close)
-	return nil
 }
 
 // problems says what is wrong with partitions here, a line each.

@@ -35,6 +35,34 @@ func example(h *harness, key, version int16) kmsg.Request {
 		r.AllowAutoTopicCreation = true
 	case *kmsg.FindCoordinatorRequest:
 		r.CoordinatorKey, r.CoordinatorKeys = "group", []string{"group", "other"}
+	case *kmsg.JoinGroupRequest:
+		r.Group, r.SessionTimeoutMillis, r.RebalanceTimeoutMillis, r.ProtocolType = "group", 10_000, 60_000, "consumer"
+		r.InstanceID, r.Reason = kmsg.StringPtr("one"), kmsg.StringPtr("new here")
+		r.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte("topics")}, {Name: "sticky", Metadata: []byte("more")}}
+	case *kmsg.SyncGroupRequest:
+		r.Group, r.MemberID, r.Generation, r.InstanceID = "group", "m-1", 4, kmsg.StringPtr("one")
+		r.ProtocolType, r.Protocol = kmsg.StringPtr("consumer"), kmsg.StringPtr("range")
+		r.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: "m-1", MemberAssignment: []byte("all")}}
+	case *kmsg.HeartbeatRequest:
+		r.Group, r.MemberID, r.Generation, r.InstanceID = "group", "m-1", 4, kmsg.StringPtr("one")
+	case *kmsg.LeaveGroupRequest:
+		r.Group, r.MemberID = "group", "m-1"
+		r.Members = []kmsg.LeaveGroupRequestMember{{MemberID: "m-1"}, {InstanceID: kmsg.StringPtr("two"), Reason: kmsg.StringPtr("tired")}}
+	case *kmsg.OffsetCommitRequest:
+		r.Group, r.MemberID, r.Generation = "group", "m-1", 4
+		r.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "orders", Partitions: []kmsg.OffsetCommitRequestTopicPartition{
+			{Partition: 0, Offset: 7, LeaderEpoch: 3, Metadata: kmsg.StringPtr("note")}, {Partition: 1, Offset: 8, LeaderEpoch: -1},
+		}}}
+	case *kmsg.OffsetFetchRequest:
+		r.Group, r.Topics = "group", []kmsg.OffsetFetchRequestTopic{{Topic: "orders", Partitions: []int32{1}}}
+		r.Groups = []kmsg.OffsetFetchRequestGroup{{Group: "group", MemberEpoch: -1, Topics: []kmsg.OffsetFetchRequestGroupTopic{{Topic: "orders", Partitions: []int32{0, 1}}}}}
+	case *kmsg.OffsetDeleteRequest:
+		r.Group = "group"
+		r.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: "orders", Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 1}}}}
+	case *kmsg.DescribeGroupsRequest:
+		r.Groups = []string{"group", "other"}
+	case *kmsg.DeleteGroupsRequest:
+		r.Groups = []string{"group", "other"}
 	case *kmsg.ListGroupsRequest:
 		r.StatesFilter, r.TypesFilter = []string{"Stable"}, []string{"classic"}
 	case *kmsg.ApiVersionsRequest:
@@ -131,8 +159,6 @@ func expectedError(key, version, code int16) bool {
 		return version < 3 && code == kerr.UnsupportedForMessageFormat.Code
 	case 1:
 		return version < 2 && code == kerr.UnsupportedVersion.Code
-	case 10:
-		return code == kerr.CoordinatorNotAvailable.Code
 	}
 	return false
 }
@@ -186,6 +212,64 @@ func errorCodes(resp kmsg.Response) (codes []int16) {
 		}
 	case *kmsg.InitProducerIDResponse:
 		codes = append(codes, r.ErrorCode)
+	default:
+		codes = groupErrorCodes(resp)
+	}
+	return codes
+}
+
+// groupErrorCodes finds the error codes in answers about groups.
+func groupErrorCodes(resp kmsg.Response) (codes []int16) {
+	switch r := resp.(type) {
+	case *kmsg.FindCoordinatorResponse:
+		codes = append(codes, r.ErrorCode)
+		for _, c := range r.Coordinators {
+			codes = append(codes, c.ErrorCode)
+		}
+	case *kmsg.JoinGroupResponse:
+		codes = append(codes, r.ErrorCode)
+	case *kmsg.SyncGroupResponse:
+		codes = append(codes, r.ErrorCode)
+	case *kmsg.HeartbeatResponse:
+		codes = append(codes, r.ErrorCode)
+	case *kmsg.LeaveGroupResponse:
+		codes = append(codes, r.ErrorCode)
+		for _, m := range r.Members {
+			codes = append(codes, m.ErrorCode)
+		}
+	case *kmsg.OffsetCommitResponse:
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				codes = append(codes, p.ErrorCode)
+			}
+		}
+	case *kmsg.OffsetFetchResponse:
+		codes = append(codes, r.ErrorCode)
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				codes = append(codes, p.ErrorCode)
+			}
+		}
+		for _, g := range r.Groups {
+			codes = append(codes, g.ErrorCode)
+		}
+	case *kmsg.OffsetDeleteResponse:
+		codes = append(codes, r.ErrorCode)
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				codes = append(codes, p.ErrorCode)
+			}
+		}
+	case *kmsg.DescribeGroupsResponse:
+		for _, g := range r.Groups {
+			codes = append(codes, g.ErrorCode)
+		}
+	case *kmsg.ListGroupsResponse:
+		codes = append(codes, r.ErrorCode)
+	case *kmsg.DeleteGroupsResponse:
+		for _, g := range r.Groups {
+			codes = append(codes, g.ErrorCode)
+		}
 	}
 	return codes
 }
@@ -201,7 +285,8 @@ func TestApiVersionsOffersTheTable(t *testing.T) {
 		offered[k.ApiKey] = [2]int16{k.MinVersion, k.MaxVersion}
 	}
 	for key, want := range map[int16][2]int16{
-		0: {0, 11}, 1: {4, 17}, 2: {0, 8}, 3: {0, 12}, 10: {0, 4}, 16: {0, 5}, 18: {0, 4}, 19: {0, 7}, 20: {0, 6}, 21: {0, 2},
+		0: {0, 11}, 1: {4, 17}, 2: {0, 8}, 3: {0, 12}, 8: {0, 9}, 9: {0, 9}, 10: {0, 4}, 11: {0, 9}, 12: {0, 4}, 13: {0, 5}, 14: {0, 5},
+		15: {0, 6}, 16: {0, 5}, 42: {0, 2}, 47: {0, 0}, 18: {0, 4}, 19: {0, 7}, 20: {0, 6}, 21: {0, 2},
 		22: {0, 5}, 23: {2, 4}, 32: {0, 4}, 33: {0, 2}, 35: {0, 4}, 37: {0, 3}, 44: {0, 1}, 60: {0, 2}, 61: {0, 0}, 75: {0, 0},
 	} {
 		if offered[key] != want {
@@ -229,7 +314,7 @@ func TestAnUnknownVersionOfApiVersionsIsAnsweredInVersion0(t *testing.T) {
 		t.Fatalf("have %x, want %x", body, want)
 	}
 	req.Version = 0
-	if resp := ask[*kmsg.ApiVersionsResponse](c, req); resp.ErrorCode != 0 || len(resp.ApiKeys) != 20 {
+	if resp := ask[*kmsg.ApiVersionsResponse](c, req); resp.ErrorCode != 0 || len(resp.ApiKeys) != len(apis()) {
 		t.Fatalf("the second try: %v", resp)
 	}
 }

@@ -123,23 +123,36 @@ func (b *Broker) answer(c call) {
 		return
 	}
 	c.r.MayBlock()
-	if len(c.body) > smallRequest {
-		cost := int64(len(c.body) * decodeCost)
-		if b.decoding.Acquire(new(wire.Holder), cost) == nil {
-			defer b.decoding.Release(cost)
-		}
-	}
+	cost := b.holdDecoding(len(c.body))
+	defer func() { b.decoding.Release(cost) }()
 	req := kmsg.RequestForKey(c.api.key)
 	req.SetVersion(c.version)
 	if err := req.ReadFrom(c.body); err != nil {
 		b.refuse(c.r, "malformed "+c.api.name)
 		return
 	}
-	resp := c.api.answer(b.ctx, b, req)
+	if c.api.patient {
+		b.decoding.Release(cost)
+		cost = 0
+	}
+	resp := c.api.answer(b.ctx, b, &c, req)
 	resp.SetVersion(c.version)
 	reply := encode(b.deps.Pool, resp)
 	c.r.Charge(len(reply.body))
 	c.r.Reply(reply, c.flexible && c.api.key != int16(kmsg.ApiVersions))
+}
+
+// holdDecoding takes what a request of that size may need when it is decoded,
+// waiting for it if need be, and returns how much that is.
+func (b *Broker) holdDecoding(size int) (cost int64) {
+	if size <= smallRequest {
+		return 0
+	}
+	cost = int64(size * decodeCost)
+	if b.decoding.Acquire(new(wire.Holder), cost) != nil {
+		return 0
+	}
+	return cost
 }
 
 // errText is an error's text for an answer's error message, nil for no error.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"understudy/actors/group"
 	"understudy/actors/partition"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
@@ -23,6 +24,7 @@ type Deps struct {
 	Defaults   func(*metadata.Image) topicconfig.Defaults // of topic and broker settings
 	Partitions Partitions                                 // the local replicas
 	Admin      Admin                                      // makes changes
+	Groups     Groups                                     // coordinates consumer groups
 	Pool       *wire.Pool                                 // memory for frames and answers
 	Now        func() int64                               // wall clock, ms since the epoch
 	LogDir     string                                     // as tools are told; no path need be behind it
@@ -59,6 +61,9 @@ type Partitions interface {
 	// says why not; or when ctx ends.
 	AwaitReady(ctx context.Context, tps []messages.TopicPartition) error
 }
+
+// Groups coordinates consumer groups.
+type Groups interface{ group.Service }
 
 // Partition is a local replica.
 type Partition interface {

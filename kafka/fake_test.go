@@ -25,6 +25,7 @@ type fakeCluster struct {
 	onDisk string // directory of the partitions' files; "" keeps records in memory
 	image  atomic.Pointer[metadata.Image]
 	clock  atomic.Int64
+	groups *fakeGroups
 
 	mu     sync.Mutex
 	static map[string]string
@@ -39,7 +40,7 @@ const (
 )
 
 func newFakeCluster(t testing.TB) *fakeCluster {
-	f := &fakeCluster{t: t, parts: make(map[messages.TopicPartition]*fakePartition), static: map[string]string{}}
+	f := &fakeCluster{t: t, parts: make(map[messages.TopicPartition]*fakePartition), static: map[string]string{}, groups: newFakeGroups()}
 	f.clock.Store(startTime)
 	f.image.Store(metadata.Empty())
 	f.edit(func(e *metadata.Edit) {
@@ -67,7 +68,7 @@ func (f *fakeCluster) create(name string, partitions int, config map[string]stri
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.nextID++
-	t := &metadata.Topic{Name: name, ID: messages.TopicID{15: f.nextID}, Config: config}
+	t := &metadata.Topic{Name: name, ID: messages.TopicID{15: f.nextID}, Config: config, Internal: messages.InternalTopic(name)}
 	for i := range partitions {
 		t.Partitions = append(t.Partitions, metadata.Partition{Replicas: []int32{self}, ISR: []int32{self}, Leader: self, LeaderEpoch: 3})
 		f.addPartition(t, i)

@@ -193,7 +193,7 @@ func TestKadm(t *testing.T) {
 	if err != nil || len(producers["orders"].Partitions[1].ActiveProducers) != 1 {
 		t.Errorf("%v, %v", producers, err)
 	}
-	if groups, err := adm.ListGroups(ctx); err != nil || len(groups) != 0 {
+	if groups, err := adm.ListGroups(ctx); err != nil || groups["a"].State != "Stable" || groups["b"].State != "Empty" {
 		t.Errorf("%v, %v", groups, err)
 	}
 	if meta, err := adm.BrokerMetadata(ctx); err != nil || meta.Controller != self || meta.Cluster != "testcluster" {

@@ -27,7 +27,7 @@ func serve(t testing.TB, f *fakeCluster, change func(*Deps, *server.Options)) *h
 	t.Helper()
 	pool := wire.NewPool(wire.NewBudget(256 << 20))
 	d := Deps{
-		Self: self, Image: f.image.Load, Defaults: f.defaults, Partitions: f, Admin: f, Pool: pool,
+		Self: self, Image: f.image.Load, Defaults: f.defaults, Partitions: f, Admin: f, Groups: f.groups, Pool: pool,
 		Now: f.clock.Load, LogDir: "/data", Space: func() (int64, int64) { return 1000, 600 },
 		Log: zerolog.Nop(), Limits: DefaultLimits(),
 	}
@@ -79,7 +79,7 @@ type pipe struct {
 func servePipe(t testing.TB, f *fakeCluster) *pipe {
 	pool := wire.NewPool(wire.NewBudget(64 << 20))
 	b := New(Deps{
-		Self: self, Image: f.image.Load, Defaults: f.defaults, Partitions: f, Admin: f, Pool: pool,
+		Self: self, Image: f.image.Load, Defaults: f.defaults, Partitions: f, Admin: f, Groups: f.groups, Pool: pool,
 		Now: f.clock.Load, Space: func() (int64, int64) { return -1, -1 }, Log: zerolog.Nop(), Limits: DefaultLimits(),
 	})
 	s := server.New(b, server.Options{Limits: server.DefaultLimits(), Pool: pool, Log: zerolog.Nop()})

@@ -14,6 +14,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"understudy/actors/group"
+	"understudy/messages"
 	"understudy/messages/batch"
 )
 
@@ -169,14 +171,24 @@ func TestAnswersDoNotGrowByRepetition(t *testing.T) {
 	producers.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "wide"}}
 	dirs := kmsg.NewPtrDescribeLogDirsRequest()
 	dirs.Topics = []kmsg.DescribeLogDirsRequestTopic{{Topic: "wide"}}
+	for i := range int32(1000) {
+		f.groups.offsets[messages.TopicPartition{Topic: "wide", Partition: i}] = group.Committed{Offset: 1}
+	}
+	coordinators, offsets := kmsg.NewPtrFindCoordinatorRequest(), kmsg.NewPtrOffsetFetchRequest()
+	coordinators.Version, offsets.Version = 4, 8
+	described, deleted := kmsg.NewPtrDescribeGroupsRequest(), kmsg.NewPtrDeleteGroupsRequest()
 	for range 10_000 {
+		coordinators.CoordinatorKeys = append(coordinators.CoordinatorKeys, "group")
+		offsets.Groups = append(offsets.Groups, kmsg.OffsetFetchRequestGroup{Group: "group"})
+		described.Groups = append(described.Groups, "group")
+		deleted.Groups = append(deleted.Groups, "group")
 		meta.Topics = append(meta.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr("wide")})
 		configs.Resources = append(configs.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "wide"})
 		pages.Topics = append(pages.Topics, kmsg.DescribeTopicPartitionsRequestTopic{Topic: "wide"})
 		producers.Topics[0].Partitions = append(producers.Topics[0].Partitions, 1)
 		dirs.Topics[0].Partitions = append(dirs.Topics[0].Partitions, 1)
 	}
-	for _, req := range []kmsg.Request{meta, configs, pages, producers, dirs} {
+	for _, req := range []kmsg.Request{meta, configs, pages, producers, dirs, coordinators, offsets, described, deleted} {
 		if n := size(req); n > 128<<10 {
 			t.Errorf("%T: an answer of %d bytes", req, n)
 		}

@@ -86,7 +86,8 @@ func nullable(s string) *string {
 }
 
 // createMissing creates the named topics that do not exist, where the client and
-// the broker's settings allow it. It returns why topics could not be created.
+// the broker's settings allow it, but none of Kafka's own: those come with their
+// first use. It returns why topics could not be created.
 func (b *Broker) createMissing(ctx context.Context, req *kmsg.MetadataRequest) map[string]error {
 	image := b.deps.Image()
 	if req.Version >= 4 && !req.AllowAutoTopicCreation || !b.deps.Defaults(image).Bool(topicconfig.AutoCreateTopics) {
@@ -97,7 +98,7 @@ func (b *Broker) createMissing(ctx context.Context, req *kmsg.MetadataRequest) m
 	seen := make(map[string]bool)
 	refused := make(map[string]error)
 	for _, t := range req.Topics {
-		if t.Topic == nil || seen[*t.Topic] || image.Topic(*t.Topic) != nil {
+		if t.Topic == nil || seen[*t.Topic] || image.Topic(*t.Topic) != nil || messages.InternalTopic(*t.Topic) {
 			continue
 		}
 		seen[*t.Topic] = true

@@ -29,6 +29,9 @@ func produceAPI() api {
 	return api{key: 0, name: "Produce", max: 11, flexible: 9, direct: (*Broker).produce}
 }
 
+// adminClient is the client id that may write to Kafka's own topics, as in Kafka.
+const adminClient = "__admin_client"
+
 // producing is a Produce request from its decoding until its answer is written.
 // It is pooled with all its slices: what a batch costs here is its validation.
 type producing struct {
@@ -39,6 +42,7 @@ type producing struct {
 	version int16
 	flex    bool
 	txn     bool // a transactional id was given
+	admin   bool // the client calls itself an administrator's
 	acks    messages.Acks
 	timeout int32 // ms to wait for acks=all
 
@@ -69,7 +73,7 @@ var producings = sync.Pool{New: func() any { return new(producing) }}
 func (b *Broker) produce(c call) {
 	p := producings.Get().(*producing)
 	p.broker, p.r, p.frame, p.image = b, c.r, c.r.Frame, b.deps.Image()
-	p.version, p.flex = c.version, c.flexible
+	p.version, p.flex, p.admin = c.version, c.flexible, c.clientID == adminClient
 	if !p.decode(c.body) {
 		p.Release()
 		b.refuse(c.r, "malformed Produce")

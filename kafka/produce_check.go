@@ -38,6 +38,10 @@ func (p *producing) topicTarget(name string) topicTarget {
 		t.err = errNoTopic
 		return t
 	}
+	if t.topic.Internal && !p.admin {
+		t.err = errInternal
+		return t
+	}
 	t.settings, t.err = p.broker.topicSettings(p.image, t.topic)
 	t.limits = batchLimits(t.settings, p.broker.deps.Now())
 	return t
@@ -63,6 +67,7 @@ var (
 	errOldProduce   = messages.E("produce", messages.UnsupportedForMessageFormat, "", errors.New("message formats before v2 are not stored; use a client of Kafka 0.11 or later"))
 	errTransactions = messages.E("produce", messages.InvalidRequest, "", errors.New("transactions are not supported yet"))
 	errNoTopic      = messages.E("", messages.UnknownTopicOrPartition, "", nil)
+	errInternal     = messages.E("produce", messages.InvalidTopic, "", errors.New("the cluster alone writes to its internal topics"))
 	errElsewhere    = messages.E("", messages.NotLeader, "", nil)
 	errNoBatch      = messages.E("produce", messages.InvalidRecord, "", errors.New("a request must hold one record batch for each partition"))
 	errManyBatches  = messages.E("produce", messages.InvalidRecord, "", errors.New("a request may hold only one record batch for each partition"))

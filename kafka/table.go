@@ -20,8 +20,12 @@ type api struct {
 
 	// shape is checked before kmsg decodes a request.
 	shape string
-	// answer makes the answer to a decoded request. It may wait.
-	answer func(ctx context.Context, b *Broker, req kmsg.Request) kmsg.Response
+	// answer makes the answer to a decoded request. It may wait. What the answer
+	// is to outlive must be copied: byte slices in req share the frame's memory.
+	answer func(ctx context.Context, b *Broker, c *call, req kmsg.Request) kmsg.Response
+	// patient says that answer may wait for other clients, and keeps nothing of
+	// the decoded request meanwhile.
+	patient bool
 
 	// direct takes requests that are decoded by hand, in place of shape and
 	// answer. It must not wait, and ends the request itself.
@@ -44,7 +48,8 @@ type call struct {
 func apis() []api {
 	return []api{
 		produceAPI(), fetchAPI(), listOffsetsAPI(), metadataAPI(),
-		findCoordinatorAPI(), listGroupsAPI(), apiVersionsAPI(),
+		offsetCommitAPI(), offsetFetchAPI(), findCoordinatorAPI(), joinGroupAPI(), heartbeatAPI(), leaveGroupAPI(),
+		syncGroupAPI(), describeGroupsAPI(), listGroupsAPI(), deleteGroupsAPI(), offsetDeleteAPI(), apiVersionsAPI(),
 		createTopicsAPI(), deleteTopicsAPI(), deleteRecordsAPI(),
 		initProducerIDAPI(), offsetForLeaderEpochAPI(),
 		describeConfigsAPI(), alterConfigsAPI(), describeLogDirsAPI(), createPartitionsAPI(),
@@ -62,8 +67,15 @@ func APINames() map[int16]string {
 }
 
 // answers fits a function of a request's and an answer's own types to api.answer.
-func answers[Q kmsg.Request, A kmsg.Response](f func(*Broker, context.Context, Q) A) func(context.Context, *Broker, kmsg.Request) kmsg.Response {
-	return func(ctx context.Context, b *Broker, req kmsg.Request) kmsg.Response {
+func answers[Q kmsg.Request, A kmsg.Response](f func(*Broker, context.Context, Q) A) func(context.Context, *Broker, *call, kmsg.Request) kmsg.Response {
+	return func(ctx context.Context, b *Broker, _ *call, req kmsg.Request) kmsg.Response {
 		return f(b, ctx, req.(Q))
+	}
+}
+
+// answersCall is answers for a function that wants to know who asks.
+func answersCall[Q kmsg.Request, A kmsg.Response](f func(*Broker, context.Context, *call, Q) A) func(context.Context, *Broker, *call, kmsg.Request) kmsg.Response {
+	return func(ctx context.Context, b *Broker, c *call, req kmsg.Request) kmsg.Response {
+		return f(b, ctx, c, req.(Q))
 	}
 }

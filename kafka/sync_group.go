@@ -1,0 +1,61 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/actors/group"
+	"understudy/messages"
+)
+
+// SyncGroup (key 14): the leader brings what it has assigned, and every member
+// gets its part.
+//
+//	1  throttle time
+//	3  static members (KIP-345)
+//	4  flexible
+//	5  the protocol is named and checked (KIP-559)
+//
+// The answer comes when the leader has brought the assignments.
+func syncGroupAPI() api {
+	return api{
+		key: 14, name: "SyncGroup", max: 5, flexible: 4, patient: true,
+		shape:  `string int32 string 3+:string? 5+:string? 5+:string? [{string bytes}]`,
+		answer: answers((*Broker).syncGroup),
+	}
+}
+
+// maxAssignments bounds the members that one leader may assign to.
+const maxAssignments = 20_000
+
+func (b *Broker) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse {
+	resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
+	synced := group.Synced{Err: errManyMembers}
+	if len(req.GroupAssignment) <= maxAssignments {
+		synced = b.deps.Groups.Sync(ctx, syncOf(req))
+	}
+	if resp.ErrorCode = messages.Code(synced.Err); synced.Err != nil {
+		return resp
+	}
+	resp.ProtocolType, resp.Protocol, resp.MemberAssignment = &synced.ProtocolType, &synced.Protocol, synced.Assignment
+	return resp
+}
+
+// syncOf copies a request: the group keeps the assignments.
+func syncOf(req *kmsg.SyncGroupRequest) group.Sync {
+	s := group.Sync{
+		Member:       memberOf(req.Group, req.MemberID, req.InstanceID, req.Generation),
+		ProtocolType: orEmpty(req.ProtocolType), Protocol: orEmpty(req.Protocol),
+		Assignments: make(map[string][]byte, len(req.GroupAssignment)),
+	}
+	for _, a := range req.GroupAssignment {
+		s.Assignments[a.MemberID] = bytes.Clone(a.MemberAssignment)
+	}
+	return s
+}
+
+func memberOf(name, id string, instance *string, generation int32) group.Member {
+	return group.Member{Group: name, MemberID: id, InstanceID: orEmpty(instance), Generation: generation}
+}
