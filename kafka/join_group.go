@@ -34,7 +34,7 @@ func joinGroupAPI() api {
 const maxProtocols = 100
 
 func (b *Broker) joinGroup(ctx context.Context, c *call, req *kmsg.JoinGroupRequest) *kmsg.JoinGroupResponse {
-	resp, version := req.ResponseKind().(*kmsg.JoinGroupResponse), req.Version
+	resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
 	joined := group.Joined{Err: errManyMembers, MemberID: req.MemberID, Generation: -1}
 	if len(req.Protocols) <= maxProtocols {
 		joined = b.deps.Groups.Join(ctx, joinOf(c, req))
@@ -46,10 +46,6 @@ func (b *Broker) joinGroup(ctx context.Context, c *call, req *kmsg.JoinGroupRequ
 	}
 	resp.Generation, resp.ProtocolType, resp.Protocol = joined.Generation, &joined.ProtocolType, &joined.Protocol
 	resp.LeaderID, resp.SkipAssignment = joined.Leader, joined.SkipAssignment
-	if joined.SkipAssignment && version < 9 && joined.Leader == joined.MemberID {
-		resp.LeaderID = "" // it would assign if it knew that it leads
-		return resp
-	}
 	for _, m := range joined.Members {
 		member := kmsg.NewJoinGroupResponseMember()
 		member.MemberID, member.InstanceID, member.ProtocolMetadata = m.MemberID, nullable(m.InstanceID), m.Metadata
@@ -64,6 +60,7 @@ func joinOf(c *call, req *kmsg.JoinGroupRequest) group.Join {
 		Group: req.Group, MemberID: req.MemberID, InstanceID: orEmpty(req.InstanceID), Client: c.client(),
 		SessionTimeout: int64(req.SessionTimeoutMillis), RebalanceTimeout: int64(req.RebalanceTimeoutMillis),
 		ProtocolType: req.ProtocolType, Reason: orEmpty(req.Reason), RequireMemberID: req.Version >= 4,
+		CanSkipAssignment: req.Version >= 9,
 	}
 	for _, p := range req.Protocols {
 		j.Protocols = append(j.Protocols, group.Protocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)})
