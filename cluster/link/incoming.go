@@ -27,12 +27,26 @@ type Incoming struct {
 	buf   *buffer // of the batches; nil if there are none
 	cost  int64
 	share *atomic.Int64
+
+	released func() // instead of all these: see NewIncoming
+}
+
+// NewIncoming makes an Incoming of a message that no connection has brought, as
+// in a simulator. released is called when its memory is no longer in use.
+func NewIncoming(from replica.Member, topic messages.TopicID, partition int32, m replica.Message, released func()) *Incoming {
+	m.BrokerEpoch = from.Epoch
+	return &Incoming{From: from, Topic: topic, Partition: partition, Message: m, released: released}
 }
 
 var incomings = sync.Pool{New: func() any { return new(Incoming) }}
 
 // Release ends the use of the message.
 func (in *Incoming) Release() {
+	if released := in.released; released != nil {
+		*in = Incoming{}
+		released()
+		return
+	}
 	c, cost := in.conn, in.cost
 	if c == nil {
 		panic("link: a message was released twice")
