@@ -155,6 +155,7 @@ func (i *instance) decide(c actor.Context) {
 		for _, r := range i.flight.requests {
 			r.decide(d)
 		}
+		d.conclude()
 		if d.edit.Empty() {
 			i.land(nil)
 			continue

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -30,22 +31,59 @@ func (d *decision) register(b metadata.Broker, clean bool) (metadata.Broker, err
 	if b.ID < 0 {
 		return b, refuse("register broker", messages.InvalidRequest, fmt.Sprint(b.ID), "is no broker id")
 	}
-	last := messages.BrokerEpoch(0)
-	if old := d.image().Broker(b.ID); old != nil {
-		last = old.Epoch
-	}
+	next := d.image().NextEpoch(b.ID)
 	switch {
 	case b.Epoch == 0:
-		b.Epoch = last + 1
-	case b.Epoch <= last:
-		return b, refuse("register broker", messages.InvalidRequest, fmt.Sprint(b.ID), fmt.Sprintf("broker epoch %d is not newer than %d", b.Epoch, last))
+		b.Epoch = next
+	case b.Epoch < next:
+		return b, refuse("register broker", messages.InvalidRequest, fmt.Sprint(b.ID), fmt.Sprintf("broker epoch %d is not newer than %d", b.Epoch, next-1))
 	}
+	start := start{id: b.ID, clean: clean}
+	if old := d.image().Broker(b.ID); old != nil {
+		start.emptied = old.Directory != b.Directory
+		b.Draining = old.Draining
+	}
+	if err := d.mayForget(start); err != nil {
+		return b, err
+	}
+	b.Down = ""
 	d.edit.SetBroker(b)
-	d.live[b.ID] = b.Epoch
 	d.forgetLoads()
-	d.event(Registered{Broker: b, Clean: clean})
-	d.started(b.ID, clean)
+	d.event(Registered{Broker: b, Clean: clean, Emptied: start.emptied})
+	d.started(start)
 	return b, nil
+}
+
+// start is one start of a broker, as far as elections care.
+type start struct {
+	id      messages.BrokerID
+	clean   bool // it was stopped cleanly before, or is new
+	emptied bool // its data directory is another one than it had: what it held is gone
+}
+
+// mayForget refuses a broker with a new data directory as long as the cluster
+// counts on it for the only in-sync copy of anything, and the topic does not
+// prefer going on: what only it had would be lost in silence.
+func (d *decision) mayForget(s start) error {
+	if !s.emptied {
+		return nil
+	}
+	e := elections{d: d}
+	count, first := 0, messages.TopicPartition{}
+	for t := range d.image().Topics() {
+		for n := range t.Partitions {
+			if election.State(t.Partitions[n]).IsLast(s.id) && !e.uncleanAllowed(t) {
+				if count++; count == 1 {
+					first = messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
+				}
+			}
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	return refuse("register broker", messages.InvalidConfig, fmt.Sprintf("node %d", s.id), fmt.Sprintf(
+		"the data directory is a new one, but this node had the only in-sync copy of %v and of %d more partitions: start it with its old directory, or give those copies up first (an unclean election, or deleting the topics)", first, count-1))
 }
 
 // Takeover is a broker's wish to be the controller.
@@ -55,8 +93,8 @@ type Takeover struct {
 	Unclean  bool            // and was not stopped cleanly before
 
 	// Down says which of the other brokers are known to be down, and how that is
-	// known; "": not known to be. Those count as up until BrokerDown. It is called
-	// in the controller's turn and must not block. nil: none is.
+	// known; "": not known to be. Those stay what they were for the controller before.
+	// It is called in the controller's turn and must not block. nil: none is.
 	Down func(metadata.Broker) (detail string)
 }
 
@@ -69,7 +107,6 @@ type takeOver struct {
 
 func (c *takeOver) decide(d *decision) error {
 	d.active, d.self = true, c.Self.ID
-	clear(d.live)
 	if d.image().ClusterID == "" {
 		d.edit.SetClusterID(d.newClusterID())
 	}
@@ -79,24 +116,24 @@ func (c *takeOver) decide(d *decision) error {
 	if err := d.lead(); err != nil {
 		return err
 	}
-	brokers := slices.Clone(d.image().Brokers)
-	for _, b := range brokers {
-		if b.ID != d.self || !c.Register {
-			d.live[b.ID] = b.Epoch
-		}
+	if self := d.image().Broker(d.self); self != nil && c.Register {
+		d.setDown(*self, "is being started") // until it is registered, below
 	}
-	for _, b := range brokers {
-		if detail := c.why(b); detail != "" {
-			d.ended(b.ID, detail)
+	for _, b := range slices.Clone(d.image().Brokers) {
+		if detail := c.why(b); detail != "" && b.Up() {
+			d.ended(b, detail)
 		}
 	}
 	c.result = c.Self
-	if !c.Register {
-		return nil
+	if c.Register {
+		var err error
+		c.result, err = d.register(c.Self, !c.Unclean)
+		return err
 	}
-	var err error
-	c.result, err = d.register(c.Self, !c.Unclean)
-	return err
+	if self := d.image().Broker(d.self); self != nil && !self.Up() {
+		d.returned(*self)
+	}
+	return nil
 }
 
 // why is why a broker counts as down; "": it does not.
@@ -121,20 +158,27 @@ func (*standDown) decide(d *decision) error {
 // started elects for the partitions of a broker that is up again. After a stop
 // that was not clean it may have lost what it wrote without a flush: where
 // others are in sync it is not, and where it leads alone it leads a new epoch.
-func (d *decision) started(id messages.BrokerID, clean bool) {
-	e := elections{d: d, cause: election.Cause{Reason: election.BrokerStarted, Broker: id}}
-	if !clean {
+// With another disk it is in sync nowhere, whether or not others are up.
+func (d *decision) started(s start) {
+	e := elections{d: d, cause: election.Cause{Reason: election.BrokerStarted, Broker: s.id}}
+	switch {
+	case s.emptied:
+		e.cause.Reason = election.BrokerEmpty
+	case !s.clean:
 		e.cause.Reason = election.BrokerCrashed
 	}
 	for t := range d.image().Topics() {
 		for n := range t.Partitions {
 			p := &t.Partitions[n]
-			if !slices.Contains(p.Replicas, id) {
+			if !slices.Contains(p.Replicas, s.id) {
 				continue
 			}
-			c := ordinary
-			if !clean {
-				c.Suspect, c.NewEpoch = id, p.Leader == id
+			c := d.ordinary()
+			switch {
+			case s.emptied:
+				c.Emptied = s.id
+			case !s.clean:
+				c.Suspect, c.NewEpoch = s.id, p.Leader == s.id
 			}
 			e.elect(t, n, c)
 		}
@@ -153,22 +197,28 @@ func (c *brokerDown) decide(d *decision) error {
 	if err := d.lead(); err != nil {
 		return err
 	}
-	if epoch, up := d.live[c.id]; !up || epoch != c.epoch {
-		return nil
+	if b := d.image().Broker(c.id); b.Up() && b.Epoch == c.epoch {
+		d.ended(*b, c.detail)
 	}
-	d.ended(c.id, c.detail)
 	return nil
 }
 
-// ended elects others for the partitions of a broker that is down.
-func (d *decision) ended(id messages.BrokerID, detail string) {
-	delete(d.live, id)
+// setDown records that a broker is down, and why.
+func (d *decision) setDown(b metadata.Broker, detail string) {
+	b.Down = cmp.Or(detail, "is down")
+	d.edit.SetBroker(b)
 	d.forgetLoads()
-	e := elections{d: d, cause: election.Cause{Reason: election.BrokerDown, Broker: id, Detail: detail}}
+}
+
+// ended elects others for the partitions of a broker that is down.
+func (d *decision) ended(b metadata.Broker, detail string) {
+	d.setDown(b, detail)
+	d.event(Fallen{Broker: b, Cause: detail})
+	e := elections{d: d, cause: election.Cause{Reason: election.BrokerDown, Broker: b.ID, Detail: detail}}
 	for t := range d.image().Topics() {
 		for n := range t.Partitions {
-			if slices.Contains(t.Partitions[n].ISR, id) {
-				e.elect(t, n, ordinary)
+			if slices.Contains(t.Partitions[n].ISR, b.ID) {
+				e.elect(t, n, d.ordinary())
 			}
 		}
 	}
@@ -185,14 +235,21 @@ func (c *brokerUp) decide(d *decision) error {
 	if err := d.lead(); err != nil {
 		return err
 	}
-	if b := d.image().Broker(c.id); b == nil || b.Epoch != c.epoch {
+	b := d.image().Broker(c.id)
+	if b == nil || b.Epoch != c.epoch {
 		return refuse("broker up", messages.InvalidRequest, fmt.Sprint(c.id), fmt.Sprintf("is not registered with epoch %d", c.epoch))
 	}
-	if _, up := d.live[c.id]; up {
-		return nil
+	if !b.Up() {
+		d.returned(*b)
 	}
-	d.live[c.id] = c.epoch
-	d.forgetLoads()
-	d.started(c.id, true)
 	return nil
+}
+
+// returned has a broker up again in the start in which it was taken for down.
+func (d *decision) returned(b metadata.Broker) {
+	d.event(Returned{Broker: b, Was: b.Down})
+	b.Down = ""
+	d.edit.SetBroker(b)
+	d.forgetLoads()
+	d.started(start{id: b.ID, clean: true})
 }

@@ -103,7 +103,7 @@ func TestBrokersFallAndReturn(t *testing.T) {
 	s.want("1/0 [1 2 3]")
 	s.down(1)
 	s.want("2/1 [2 3]")
-	if got := s.told(); got != "partition a-0: leader 1 → 2, epoch 1, in sync [1 2 3] → [2 3]; cause: node 1 redial refused" {
+	if got := s.told(); got != "node 1 is down; cause: redial refused\n"+"partition a-0: leader 1 → 2, epoch 1, in sync [1 2 3] → [2 3]; cause: node 1 redial refused" {
 		t.Errorf("told: %s", got)
 	}
 	s.down(1) // again: no news

@@ -122,6 +122,58 @@ func (c *Client) RegisterBroker(ctx context.Context, b metadata.Broker, unclean 
 	return cmd.resultOr(err)
 }
 
+// Reassign begins and cancels moves of replicas, each for itself. fixedFactor
+// refuses those that would change the number of replicas.
+func (c *Client) Reassign(ctx context.Context, moves []Reassignment, fixedFactor bool) []ReassignmentResult {
+	cmd := &reassign{moves: cloneAll(moves, Reassignment.clone), fixedFactor: fixedFactor}
+	if err := c.do(ctx, cmd); err != nil {
+		failed := make([]ReassignmentResult, len(moves))
+		for i, m := range moves {
+			failed[i] = ReassignmentResult{Topic: m.Topic, Partition: m.Partition, Err: err}
+		}
+		return failed
+	}
+	return cmd.results
+}
+
+// ElectLeaders elects leaders of partitions, each for itself; nil stands for all
+// that are in need of it. An unclean election prefers the replica that holds the
+// most of what is known.
+func (c *Client) ElectLeaders(ctx context.Context, kind ElectionKind, partitions []messages.TopicPartition, known []Holding) ([]ElectionResult, error) {
+	cmd := &electLeaders{kind: kind, partitions: slices.Clone(partitions), holdings: map[messages.TopicPartition][]Holding{}}
+	for _, h := range known {
+		tp := messages.TopicPartition{Topic: h.Topic, Partition: h.Partition}
+		cmd.holdings[tp] = append(cmd.holdings[tp], h)
+	}
+	if err := c.do(ctx, cmd); err != nil {
+		return nil, err
+	}
+	return cmd.results, nil
+}
+
+// SetDraining has a broker hold nothing from now on, or ends that. It is refused
+// when there is nowhere to go for what the broker holds.
+func (c *Client) SetDraining(ctx context.Context, id messages.BrokerID, on bool) error {
+	return c.do(ctx, &setDraining{id: id, on: on})
+}
+
+// RemoveBroker forgets a broker that is down and holds nothing.
+func (c *Client) RemoveBroker(ctx context.Context, id messages.BrokerID) error {
+	return c.do(ctx, &removeBroker{id: id})
+}
+
+// Tend does what is to be done by and by, to be called every second or so: replicas
+// go on moving off brokers that are being drained, and up to so many leaders
+// return to the preferred ones, if those are steady: back for a while. It tells
+// whether more could return.
+func (c *Client) Tend(ctx context.Context, steady func(messages.BrokerID) bool, leaders int) (more bool, err error) {
+	cmd := &tend{steady: steady, leaders: leaders}
+	if err := c.do(ctx, cmd); err != nil {
+		return false, err
+	}
+	return cmd.pending, nil
+}
+
 func (c *registerBroker) resultOr(err error) (metadata.Broker, error) {
 	if err != nil {
 		return metadata.Broker{}, err

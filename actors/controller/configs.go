@@ -168,7 +168,7 @@ func (d *decision) recoverOffline(topics iter.Seq[*metadata.Topic]) {
 	for t := range topics {
 		for n := range t.Partitions {
 			if t.Partitions[n].Leader == messages.NoBroker {
-				e.elect(t, n, ordinary)
+				e.elect(t, n, d.ordinary())
 			}
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"maps"
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -61,7 +60,6 @@ type Controller struct {
 	incarnation int64
 	active      bool // self is the controller, as far as is known
 	self        messages.BrokerID
-	live        map[messages.BrokerID]messages.BrokerEpoch
 }
 
 // maxWaiting is how many commands of clients may wait. Whoever comes next waits
@@ -85,7 +83,6 @@ func New(o Options) *Controller {
 		credits: make(chan struct{}, maxWaiting),
 		fence:   fence{store: o.Store},
 		self:    messages.NoBroker,
-		live:    map[messages.BrokerID]messages.BrokerEpoch{},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
@@ -148,14 +145,10 @@ func (f *fence) commit(ctx context.Context, incarnation int64, txn metadata.Txn)
 	return f.store.Commit(ctx, txn)
 }
 
-// adopt takes over what a decision found out about brokers, once it is committed.
-func (c *Controller) adopt(d *decision) {
-	c.active, c.self, c.live = d.active, d.self, d.live
-}
+// adopt takes over whether this is the controller from a decision, once it is
+// committed.
+func (c *Controller) adopt(d *decision) { c.active, c.self = d.active, d.self }
 
 func (c *Controller) begin(im *metadata.Image) *decision {
-	return &decision{
-		c: c, edit: metadata.NewEdit(im),
-		active: c.active, self: c.self, live: maps.Clone(c.live),
-	}
+	return &decision{c: c, edit: metadata.NewEdit(im), active: c.active, self: c.self}
 }

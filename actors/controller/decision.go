@@ -14,18 +14,18 @@ import (
 )
 
 // decision is what commands work on: the metadata as the commands before have
-// left it, which brokers are up, and the events to be told once it is committed.
+// left it, and the events to be told once it is committed.
 type decision struct {
 	c      *Controller
 	edit   *metadata.Edit
 	active bool
 	self   messages.BrokerID
-	live   map[messages.BrokerID]messages.BrokerEpoch
 	events []Event
 
-	load      []placement.Broker // of live brokers; nil until wanted
-	replicas  int                // on all brokers, if load is not nil
-	lookalike map[string]string  // names with '.' made '_' → the topic; nil until wanted
+	load      []placement.Broker  // of brokers that can take replicas; nil until wanted
+	replicas  int                 // on all brokers, if load is not nil
+	lookalike map[string]string   // names with '.' made '_' → the topic; nil until wanted
+	left      []messages.BrokerID // brokers that are drained and have lost a replica
 }
 
 // image is the metadata as it is so far.
@@ -47,13 +47,27 @@ func (d *decision) lead() error {
 	return nil
 }
 
-func (d *decision) isLive(id messages.BrokerID) bool {
-	_, ok := d.live[id]
-	return ok
+func (d *decision) isUp(id messages.BrokerID) bool { return d.image().Broker(id).Up() }
+
+// start is the epoch of a broker's present start, if it is up.
+func (d *decision) start(id messages.BrokerID) (messages.BrokerEpoch, bool) {
+	b := d.image().Broker(id)
+	if !b.Up() {
+		return 0, false
+	}
+	return b.Epoch, true
 }
 
-// loads are the live brokers with what each has. They are counted when first
-// wanted and kept up by place.
+func (d *decision) isDraining(id messages.BrokerID) bool {
+	b := d.image().Broker(id)
+	return b != nil && b.Draining
+}
+
+// ordinary are circumstances without any suspicion.
+func (d *decision) ordinary() election.Circumstances { return election.Ordinary(d.isUp, d.isDraining) }
+
+// loads are the brokers that can take replicas, with what each has or is getting.
+// They are counted when first wanted and kept up by placed.
 func (d *decision) loads() []placement.Broker {
 	if d.load != nil {
 		return d.load
@@ -61,17 +75,25 @@ func (d *decision) loads() []placement.Broker {
 	at := map[messages.BrokerID]int{}
 	d.load, d.replicas = []placement.Broker{}, 0
 	for _, b := range d.image().Brokers {
-		if d.isLive(b.ID) {
+		if b.Up() && !b.Draining {
 			at[b.ID] = len(d.load)
 			d.load = append(d.load, placement.Broker{ID: b.ID, Rack: b.Rack})
 		}
 	}
 	for t := range d.image().Topics() {
-		for _, p := range t.Partitions {
-			d.count(at, p.Replicas)
+		for n := range t.Partitions {
+			d.count(at, wanted(&t.Partitions[n]))
 		}
 	}
 	return d.load
+}
+
+// wanted are the replicas that a partition is to have in the end.
+func wanted(p *metadata.Partition) []messages.BrokerID {
+	if p.Moving() {
+		return p.Target
+	}
+	return p.Replicas
 }
 
 // count enters the replicas of one partition into the loads.
@@ -157,48 +179,3 @@ func (d *decision) newClusterID() string {
 		}
 	}
 }
-
-// elections gathers the changes that have one cause.
-type elections struct {
-	d       *decision
-	cause   election.Cause
-	changed []election.Event
-}
-
-// elect decides about one partition and records a change. Whether the topic
-// allows an unclean election is looked up only when nothing else helps.
-func (e *elections) elect(t *metadata.Topic, n int, c election.Circumstances) {
-	old := election.State(t.Partitions[n])
-	c.Live = e.d.isLive
-	next := election.Elect(old, c)
-	if next.Offline() && e.d.uncleanAllowed(t) {
-		c.Unclean = true
-		next = election.Elect(old, c)
-	}
-	e.record(messages.TopicPartition{Topic: t.Name, Partition: int32(n)}, old, next)
-}
-
-func (e *elections) record(tp messages.TopicPartition, old, next election.State) {
-	if next.Equal(old) {
-		return
-	}
-	e.d.edit.SetPartition(tp, metadata.Partition(next))
-	e.changed = append(e.changed, election.Event{Partition: tp, Old: old, New: next, Cause: e.cause})
-}
-
-// end tells the event, if anything changed.
-func (e *elections) end() {
-	if len(e.changed) > 0 {
-		e.d.event(Elected{Cause: e.cause, Partitions: e.changed})
-	}
-}
-
-// uncleanAllowed reports whether a topic prefers going on to keeping everything.
-// Settings that cannot be read allow nothing.
-func (d *decision) uncleanAllowed(t *metadata.Topic) bool {
-	s, err := topicconfig.Parse(t.Config, d.defaults())
-	return err == nil && s.UncleanElection
-}
-
-// ordinary are circumstances without any suspicion.
-var ordinary = election.Circumstances{Suspect: messages.NoBroker, Barred: messages.NoBroker}

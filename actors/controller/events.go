@@ -31,9 +31,34 @@ type Deposed struct {
 
 // Registered: a broker is up, on a new start.
 type Registered struct {
-	Broker metadata.Broker
-	Clean  bool // it was stopped cleanly before
+	Broker  metadata.Broker
+	Clean   bool // it was stopped cleanly before
+	Emptied bool // it has another data directory than before: it is in sync nowhere
 }
+
+// Fallen: a broker is down.
+type Fallen struct {
+	Broker metadata.Broker
+	Cause  string
+}
+
+// Returned: a broker that was taken for down is up after all.
+type Returned struct {
+	Broker metadata.Broker
+	Was    string // why it was taken for down
+}
+
+// Draining: a broker shall hold nothing any more, or, when On is false, may again.
+type Draining struct {
+	Broker messages.BrokerID
+	On     bool
+}
+
+// Drained: a broker that was to hold nothing does so.
+type Drained struct{ Broker messages.BrokerID }
+
+// Removed: a broker is forgotten.
+type Removed struct{ Broker metadata.Broker }
 
 // TopicCreated: a topic exists.
 type TopicCreated struct {
@@ -68,6 +93,39 @@ type Elected struct {
 	Partitions []election.Event
 }
 
+// MoveStep says how far a move of replicas has come.
+type MoveStep uint8
+
+// The steps.
+const (
+	MoveBegun     MoveStep = iota // new replicas are being filled
+	MoveDone                      // all were in sync: the old ones go
+	MoveCancelled                 // what there was before stays
+)
+
+// String is the step in words.
+func (s MoveStep) String() string {
+	return [...]string{"begin to move", "have moved", "move back"}[min(s, MoveCancelled)]
+}
+
+// Move is one partition's.
+type Move struct {
+	Partition messages.TopicPartition
+	From, To  []messages.BrokerID
+}
+
+// String is one line: "partition orders-3: replicas [1 2 3] → [4 2 3]".
+func (m Move) String() string {
+	return fmt.Sprintf("partition %v: replicas %v → %v", m.Partition, m.From, m.To)
+}
+
+// Moved: replicas of partitions are moved to other brokers.
+type Moved struct {
+	Step  MoveStep
+	Cause string
+	Moves []Move
+}
+
 func (e Activated) String() string {
 	return fmt.Sprintf("node %d is the controller of cluster %s", e.Broker, e.ClusterID)
 }
@@ -81,11 +139,47 @@ func (e Deposed) String() string {
 
 func (e Registered) String() string {
 	s := fmt.Sprintf("node %d is up at %s:%d, broker epoch %d", e.Broker.ID, e.Broker.Host, e.Broker.Port, e.Broker.Epoch)
-	if !e.Clean {
+	switch {
+	case e.Emptied:
+		s += ", with a new data directory"
+	case !e.Clean:
 		s += ", after a stop that was not clean"
 	}
 	return s
 }
+
+func (e Fallen) String() string {
+	return fmt.Sprintf("node %d is down; cause: %s", e.Broker.ID, e.Cause)
+}
+
+func (e Returned) String() string {
+	return fmt.Sprintf("node %d is up after all, in broker epoch %d; it was taken for down because: %s", e.Broker.ID, e.Broker.Epoch, e.Was)
+}
+
+func (e Draining) String() string {
+	if e.On {
+		return fmt.Sprintf("node %d is being drained: what it leads and holds moves elsewhere; cause: asked for", e.Broker)
+	}
+	return fmt.Sprintf("node %d is not drained any more; cause: asked for", e.Broker)
+}
+
+func (e Drained) String() string {
+	return fmt.Sprintf("node %d is drained: it holds nothing", e.Broker)
+}
+
+func (e Removed) String() string {
+	return fmt.Sprintf("node %d is forgotten; cause: asked for", e.Broker.ID)
+}
+
+func (e Moved) String() string {
+	if len(e.Moves) == 1 {
+		return e.line(e.Moves[0])
+	}
+	return fmt.Sprintf("replicas of %d partitions %v; cause: %s", len(e.Moves), e.Step, e.Cause)
+}
+
+// line is one of the event's moves.
+func (e Moved) line(m Move) string { return fmt.Sprintf("%v %v; cause: %s", m, e.Step, e.Cause) }
 
 func (e TopicCreated) String() string {
 	return fmt.Sprintf("topic %s created: id %v, %d partitions, %d replicas, settings %v", e.Name, e.ID, e.Partitions, e.Replicas, e.Config)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -27,26 +28,24 @@ func (c *changeISR) decide(d *decision) error {
 	}
 	old := election.State(t.Partitions[c.tp.Partition])
 	c.result = metadata.Partition(old)
-	if epoch, up := d.live[c.change.From.ID]; !up || epoch != c.change.From.Epoch {
+	if epoch, up := d.start(c.change.From.ID); !up || epoch != c.change.From.Epoch {
 		return refuse("change in-sync set", messages.NotLeader, c.tp.String(), fmt.Sprintf("broker %d is not up with epoch %d", c.change.From.ID, c.change.From.Epoch))
 	}
 	change := c.change
 	change.ISR = d.known(old, change.ISR)
-	next, err := election.ChangeISR(old, change, func(id messages.BrokerID) (messages.BrokerEpoch, bool) {
-		epoch, up := d.live[id]
-		return epoch, up
-	})
+	next, err := election.ChangeISR(old, change, d.start)
 	if err != nil {
 		return messages.E("controller", messages.Unknown, c.tp.String(), err)
 	}
-	// Also when it is the set that is there: the new revision voids whatever else
-	// the leader has asked for on the old one, for which it would wait for ever.
-	d.edit.SetPartition(c.tp, metadata.Partition(next))
-	if !next.Equal(old) {
-		change := election.Event{Partition: c.tp, Old: old, New: next, Cause: isrCause(old, next)}
-		d.event(Elected{Cause: change.Cause, Partitions: []election.Event{change}})
+	e := elections{d: d, cause: d.isrCause(old, next, change.Why)}
+	e.become(t, int(c.tp.Partition), next)
+	e.end()
+	c.result = *d.image().Partition(c.tp)
+	if election.State(c.result).Equal(old) {
+		// A new revision also if it is the set that is there: that voids whatever else
+		// the leader has asked for on the old one, for which it would wait for ever.
+		d.edit.SetPartition(c.tp, c.result)
 	}
-	c.result = metadata.Partition(next)
 	return nil
 }
 
@@ -55,19 +54,24 @@ func (c *changeISR) decide(d *decision) error {
 func (d *decision) known(s election.State, members []election.Member) []election.Member {
 	members = slices.Clone(members)
 	for i, m := range members {
-		if epoch, up := d.live[m.ID]; m.Epoch < 0 && up && slices.Contains(s.ISR, m.ID) {
+		if epoch, up := d.start(m.ID); m.Epoch < 0 && up && slices.Contains(s.ISR, m.ID) {
 			members[i].Epoch = epoch
 		}
 	}
 	return members
 }
 
-// isrCause names the first broker that left or came.
-func isrCause(old, next election.State) election.Cause {
+// isrCause names the first broker that left or came. Of one that is down the
+// cause is that, and not what its leader makes of it.
+func (d *decision) isrCause(old, next election.State, why election.Reason) election.Cause {
 	for _, id := range old.ISR {
-		if !slices.Contains(next.ISR, id) {
-			return election.Cause{Reason: election.ISRShrunk, Broker: id}
+		if slices.Contains(next.ISR, id) {
+			continue
 		}
+		if b := d.image().Broker(id); b != nil && !b.Up() {
+			return election.Cause{Reason: election.BrokerDown, Broker: id, Detail: b.Down}
+		}
+		return election.Cause{Reason: cmp.Or(why, election.ISRShrunk), Broker: id}
 	}
 	for _, id := range next.ISR {
 		if !slices.Contains(old.ISR, id) {
@@ -101,10 +105,10 @@ func (c *resign) decide(d *decision) error {
 		return err
 	}
 	p := t.Partitions[c.tp.Partition]
-	if epoch, up := d.live[c.r.From.ID]; !up || epoch != c.r.From.Epoch || p.Leader != c.r.From.ID || p.LeaderEpoch != c.r.Epoch {
+	if epoch, up := d.start(c.r.From.ID); !up || epoch != c.r.From.Epoch || p.Leader != c.r.From.ID || p.LeaderEpoch != c.r.Epoch {
 		return refuse("resign", messages.FencedLeaderEpoch, c.tp.String(), fmt.Sprintf("leader is %d in epoch %d", p.Leader, p.LeaderEpoch))
 	}
-	how := ordinary
+	how := d.ordinary()
 	if c.r.Lost {
 		how.Barred = c.r.From.ID
 	} else {

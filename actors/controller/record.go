@@ -22,6 +22,13 @@ type Kind string
 const (
 	KindController      Kind = "controller"       // another node decides, or none
 	KindBrokerUp        Kind = "broker-up"        // registered, or heard again
+	KindBrokerDown      Kind = "broker-down"      //
+	KindBrokerDraining  Kind = "broker-draining"  // is to hold nothing, or may again
+	KindBrokerDrained   Kind = "broker-drained"   // holds nothing
+	KindBrokerRemoved   Kind = "broker-removed"   //
+	KindMoveBegun       Kind = "move-begun"       // replicas are being moved
+	KindMoveDone        Kind = "move-done"        //
+	KindMoveCancelled   Kind = "move-cancelled"   //
 	KindTopicCreated    Kind = "topic-created"    //
 	KindTopicDeleted    Kind = "topic-deleted"    //
 	KindPartitionsAdded Kind = "partitions-added" //
@@ -32,6 +39,9 @@ const (
 	KindUnclean         Kind = "unclean-election" // committed records may be lost
 	KindISRChanged      Kind = "isr-changed"
 )
+
+// askedFor is the cause of what somebody asked for.
+const askedFor = "asked for"
 
 // Records implements Event.
 func (e Activated) Records() []Record { return one(KindController, "controller", "", e) }
@@ -45,17 +55,55 @@ func (e Registered) Records() []Record {
 }
 
 // Records implements Event.
-func (e TopicCreated) Records() []Record { return one(KindTopicCreated, e.Name, "asked for", e) }
+func (e Fallen) Records() []Record {
+	return one(KindBrokerDown, fmt.Sprint("node ", e.Broker.ID), e.Cause, e)
+}
 
 // Records implements Event.
-func (e TopicDeleted) Records() []Record { return one(KindTopicDeleted, e.Name, "asked for", e) }
+func (e Returned) Records() []Record {
+	return one(KindBrokerUp, fmt.Sprint("node ", e.Broker.ID), "heard again", e)
+}
 
 // Records implements Event.
-func (e PartitionsAdded) Records() []Record { return one(KindPartitionsAdded, e.Name, "asked for", e) }
+func (e Draining) Records() []Record {
+	return one(KindBrokerDraining, fmt.Sprint("node ", e.Broker), askedFor, e)
+}
+
+// Records implements Event.
+func (e Drained) Records() []Record {
+	return one(KindBrokerDrained, fmt.Sprint("node ", e.Broker), "its last replica has moved", e)
+}
+
+// Records implements Event.
+func (e Removed) Records() []Record {
+	return one(KindBrokerRemoved, fmt.Sprint("node ", e.Broker.ID), askedFor, e)
+}
+
+// Records implements Event.
+func (e Moved) Records() []Record {
+	kind := [...]Kind{KindMoveBegun, KindMoveDone, KindMoveCancelled}[min(e.Step, MoveCancelled)]
+	if len(e.Moves) > maxRecords {
+		return []Record{{Kind: kind, Subject: fmt.Sprintf("%d partitions", len(e.Moves)), Cause: e.Cause, Text: e.String(), Count: len(e.Moves)}}
+	}
+	list := make([]Record, len(e.Moves))
+	for i, m := range e.Moves {
+		list[i] = Record{Kind: kind, Subject: m.Partition.String(), Cause: e.Cause, Text: e.line(m), Count: 1}
+	}
+	return list
+}
+
+// Records implements Event.
+func (e TopicCreated) Records() []Record { return one(KindTopicCreated, e.Name, askedFor, e) }
+
+// Records implements Event.
+func (e TopicDeleted) Records() []Record { return one(KindTopicDeleted, e.Name, askedFor, e) }
+
+// Records implements Event.
+func (e PartitionsAdded) Records() []Record { return one(KindPartitionsAdded, e.Name, askedFor, e) }
 
 // Records implements Event.
 func (e ConfigChanged) Records() []Record {
-	return one(KindConfigChanged, e.Resource.String(), "asked for", e)
+	return one(KindConfigChanged, e.Resource.String(), askedFor, e)
 }
 
 func one(kind Kind, subject, cause string, e fmt.Stringer) []Record {

@@ -196,7 +196,7 @@ func (d *decision) check(topic string, assignments [][]messages.BrokerID, factor
 func (d *decision) up(ids []messages.BrokerID) []messages.BrokerID {
 	var up []messages.BrokerID
 	for _, id := range ids {
-		if d.isLive(id) {
+		if d.isUp(id) {
 			up = append(up, id)
 		}
 	}
@@ -208,7 +208,8 @@ func (d *decision) newPartitions(assignments [][]messages.BrokerID) []metadata.P
 	list := make([]metadata.Partition, len(assignments))
 	for i, replicas := range assignments {
 		isr := d.up(replicas)
-		list[i] = metadata.Partition{Replicas: replicas, ISR: isr, Leader: isr[0]}
+		leader := slices.IndexFunc(isr, func(id messages.BrokerID) bool { return !d.isDraining(id) })
+		list[i] = metadata.Partition{Replicas: replicas, ISR: isr, Leader: isr[max(leader, 0)]}
 	}
 	return list
 }
@@ -332,7 +333,7 @@ func (d *decision) createPartitions(want NewPartitions, validateOnly bool, room 
 	if more <= 0 {
 		return refuse("create partitions", messages.InvalidPartitions, t.Name, fmt.Sprintf("has %d partitions already, want more than that, not %d", have, want.Count))
 	}
-	factor := len(t.Partitions[0].Replicas)
+	factor := len(wanted(&t.Partitions[0]))
 	var assignments [][]messages.BrokerID
 	switch {
 	case want.Assignments == nil:

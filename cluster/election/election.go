@@ -94,10 +94,8 @@ func Elect(s State, c Circumstances) State {
 	}
 	able := able(s, c)
 	if len(able) == 0 {
-		if leader := last(s, c); leader != messages.NoBroker {
-			s.Leader, s.LeaderEpoch = leader, s.LeaderEpoch+1
-			s.ISR, s.UncleanEpoch = []messages.BrokerID{leader}, s.LeaderEpoch
-			return s
+		if last(s, c) != messages.NoBroker {
+			return Force(s, c)
 		}
 		if !s.Offline() {
 			s.Leader, s.LeaderEpoch = messages.NoBroker, s.LeaderEpoch+1
@@ -114,6 +112,20 @@ func Elect(s State, c Circumstances) State {
 	s.Leader = leader
 	if len(able) < len(s.ISR) {
 		s.ISR = s.inOrder(able)
+	}
+	return s
+}
+
+// Force gives the state after an operator's unclean election of a partition that
+// is offline: whoever is up leads, the best of them if it is known, and nobody
+// else is in sync. That one of the in-sync set is up and does not lead means that
+// it has refused to: it is no better than the others. The state stays as it is
+// if nobody is up.
+func Force(s State, c Circumstances) State {
+	c.Unclean = true
+	if leader := last(s, c); leader != messages.NoBroker {
+		s.Leader, s.LeaderEpoch = leader, s.LeaderEpoch+1
+		s.ISR, s.UncleanEpoch = []messages.BrokerID{leader}, s.LeaderEpoch
 	}
 	return s
 }

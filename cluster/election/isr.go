@@ -24,6 +24,7 @@ type Change struct {
 	Epoch    messages.LeaderEpoch
 	Revision int64 // of the state that the wish is based on
 	ISR      []Member
+	Why      Reason // why a member has to leave, as the leader sees it; 0: it does not say
 }
 
 // ChangeISR gives the state with the in-sync set that the leader asks for, in

@@ -8,6 +8,11 @@ const (
 	DeleteTopicEnable        = "delete.topic.enable"
 	ProducerIDExpirationMs   = "producer.id.expiration.ms"
 	MaxPartitions            = "max.partitions.per.broker"
+	AutoLeaderRebalance      = "auto.leader.rebalance.enable"
+	LeaderImbalanceInterval  = "leader.imbalance.check.interval.seconds"
+	LeaderThrottledRate      = "leader.replication.throttled.rate"
+	FollowerThrottledRate    = "follower.replication.throttled.rate"
+	CatchUpRate              = "replica.catch.up.max.bytes.per.second"
 )
 
 // Broker is the table of broker settings: the default of every topic setting,
@@ -15,6 +20,16 @@ const (
 var Broker = newTable("broker setting", append(topicDefaults(), []Setting{
 	{Name: AutoCreateTopics, Type: Bool, Default: "true", rule: yesNo{},
 		Doc: "Whether asking for the metadata of a topic that does not exist creates it, if the client allows."},
+	{Name: AutoLeaderRebalance, Type: Bool, Default: "true", rule: yesNo{},
+		Doc: "Whether leaders return to their preferred nodes by themselves."},
+	{Name: LeaderImbalanceInterval, Type: Long, Default: "300", rule: between{1, 86400},
+		Doc: "For how long a node must have been back before leaders return to it, in seconds."},
+	{Name: LeaderThrottledRate, Type: Long, Default: unbounded, rule: between{0, maxLong},
+		Doc: "How many bytes per second a broker sends at most to replicas that catch up, all together, of the partitions that leader.replication.throttled.replicas of their topic names."},
+	{Name: FollowerThrottledRate, Type: Long, Default: unbounded, rule: between{0, maxLong},
+		Doc: "How many bytes per second a broker is sent at most for its replicas that catch up, all together, of the partitions that follower.replication.throttled.replicas of their topic names."},
+	{Name: CatchUpRate, Type: Long, Default: unbounded, rule: between{1, maxLong},
+		Doc: "How many bytes per second a broker sends at most to replicas that catch up, of whatever partition."},
 	{Name: DefaultReplicationFactor, Type: Int, Default: "1", rule: between{1, 32767},
 		Doc: "The replication factor of topics that are created without one."},
 	{Name: DeleteTopicEnable, Type: Bool, Default: "true", rule: yesNo{},
@@ -39,6 +54,9 @@ var Broker = newTable("broker setting", append(topicDefaults(), []Setting{
 	{Name: "node.id", Type: Int, Default: "-1", Fixed: true, rule: between{-1, maxInt},
 		Doc: "This broker's id."},
 }...))
+
+// unbounded is the default of a rate.
+const unbounded = "9223372036854775807"
 
 // topicDefaults are the broker's settings that are defaults of topic settings.
 func topicDefaults() []Setting {
