@@ -113,9 +113,8 @@ func (n *node) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.self = metadata.Broker{ID: n.b.cfg.NodeID, Epoch: 1, Host: host, Port: int32(port), Rack: n.b.cfg.Rack}
-	if last := image.Broker(n.self.ID); last != nil {
-		n.self.Epoch = last.Epoch + 1
+	n.self = metadata.Broker{
+		ID: n.b.cfg.NodeID, Epoch: image.NextEpoch(n.b.cfg.NodeID), Host: host, Port: int32(port), Rack: n.b.cfg.Rack, Admin: n.b.adminAddress(host),
 	}
 	n.b.events.identify(n.self.ID, n.self.Epoch)
 	n.b.cell.Publish(metadata.Change{New: image})
@@ -145,7 +144,7 @@ func (n *node) connect(ctx context.Context) error {
 		return errors.Join(err, listener.Close())
 	}
 	n.b.onStop("close the links", func(context.Context) error { n.link.Close(); return nil })
-	addr, err := linkAddr(listener.Addr(), n.self.Host)
+	addr, err := reachable(listener.Addr(), n.self.Host)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,14 @@ package understudy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"understudy/cluster/consul"
 	"understudy/cluster/link"
@@ -18,11 +22,12 @@ import (
 // consulSeat is a node's place in a cluster whose nodes find each other in Consul.
 type consulSeat struct {
 	*consul.Store
-	b       *Broker
-	client  *consul.Client
-	member  *membership.Member // nil before Announce
-	nodes   *membership.Directory
-	trouble atomic.Bool // calls to the agent fail
+	b      *Broker
+	client *consul.Client
+	member *membership.Member // nil before Announce
+	nodes  *membership.Directory
+	signs  [signKinds]atomic.Pointer[consul.Trouble] // what fails; nil: nothing
+	told   atomic.Int64                              // when that was logged last, in Unix ns; 0: it is over
 
 	mu   sync.Mutex
 	hold *consul.Hold                           // the lock, if it is held
@@ -31,13 +36,18 @@ type consulSeat struct {
 
 var _ rendezvous = (*consulSeat)(nil)
 
+// Where signs of Consul's state come from. An agent may be well that has lost its
+// servers, and a question that waits for a change takes long to fail.
+const (
+	fromAgent   = iota // called several times a second
+	fromServers        // every few seconds
+	fromStore          // the metadata, watched
+	signKinds
+)
+
 // joinConsul claims this node's id and opens the metadata.
 func (b *Broker) joinConsul(ctx context.Context) (rendezvous, error) {
-	client, err := consul.Dial(consul.Config{Address: b.cfg.Consul})
-	if err != nil {
-		return nil, err
-	}
-	host, port, err := b.cfg.Advertised(b.listener.Addr())
+	client, err := consul.Dial(b.consul)
 	if err != nil {
 		return nil, err
 	}
@@ -51,25 +61,35 @@ func (b *Broker) joinConsul(ctx context.Context) (rendezvous, error) {
 	if wanted == messages.NoBroker {
 		wanted = b.identity.Node
 	}
-	id, err := membership.ClaimID(ctx, membership.ClaimOptions{
-		Client: client, Cluster: b.cfg.Cluster, Node: wanted,
-		Claim:  membership.Claim{Directory: b.identity.Directory, Host: host, Port: int32(port)},
-		Events: func(e membership.Event) { b.log.Info().Msg(e.String()) },
-	})
+	s := &consulSeat{b: b, client: client, seen: map[messages.BrokerID]membership.Entry{}}
+	id, err := s.claim(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
 	b.identity.Node, b.cfg.NodeID = id, id
 	b.static = b.cfg.StaticSettings()
-	s := &consulSeat{b: b, client: client, seen: map[messages.BrokerID]membership.Entry{}}
 	s.Store, err = consul.Open(consul.Options{
 		Client: client, Cluster: b.cfg.Cluster, Broker: id, ClusterID: b.identity.ClusterID, Session: s.session,
-		Events: func(e consul.Event) { b.log.Info().Msg(e.String()) },
+		Events: func(e consul.Event) { s.heard(fromStore, e) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// claim claims an id for this data directory, or any that is free. The directory
+// has its own id on disk by then: a start that is cut short loses neither.
+func (s *consulSeat) claim(ctx context.Context, wanted messages.BrokerID) (messages.BrokerID, error) {
+	host, port, err := s.b.cfg.Advertised(s.b.listener.Addr())
+	if err != nil {
+		return wanted, err
+	}
+	return membership.ClaimID(ctx, membership.ClaimOptions{
+		Client: s.client, Cluster: s.b.cfg.Cluster, Node: wanted,
+		Claim:  membership.Claim{Directory: s.b.identity.Directory, Host: host, Port: int32(port)},
+		Events: s.registered,
+	})
 }
 
 func (s *consulSeat) session(ctx context.Context) (consul.Session, error) {
@@ -81,20 +101,124 @@ func (s *consulSeat) Announce(self metadata.Broker, peer link.Peer) error {
 	var err error
 	s.member, err = membership.Join(membership.Options{
 		Client: s.client, Cluster: s.b.cfg.Cluster,
-		Node:   membership.Node{ID: self.ID, Host: self.Host, Port: self.Port, Link: peer.Addr, Rack: self.Rack, Epoch: peer.Epoch},
-		Events: s.told,
+		Node: membership.Node{
+			ID: self.ID, Host: self.Host, Port: self.Port, Link: peer.Addr, Admin: self.Admin, Rack: self.Rack,
+			Version: version(), Epoch: peer.Epoch,
+		},
+		Events: s.registered,
 	})
 	return err
 }
 
-// told is what happens to the registration. The agent is called several times a
-// second, so that it is known at once whether it can be reached.
-func (s *consulSeat) told(e membership.Event) {
-	if agent, ok := e.(membership.Agent); ok {
-		_, trouble := agent.Event.(consul.Trouble)
-		s.trouble.Store(trouble)
+// registered is what happens to this node's registration.
+func (s *consulSeat) registered(e membership.Event) {
+	switch e := e.(type) {
+	case membership.Agent:
+		s.heard(fromAgent, e.Event)
+	case membership.Servers:
+		s.heard(fromServers, e.Event)
+	case membership.Forgotten:
+		s.b.happened(zerolog.WarnLevel, Event{Kind: "registration-lost", Subject: nodeName(e.Node), Cause: e.Cause.Error(), Text: e.String()})
+	case membership.Registered:
+		if e.Again {
+			s.b.happened(zerolog.InfoLevel, Event{Kind: "registration-renewed", Subject: nodeName(e.Node), Text: e.String()})
+			return
+		}
+		s.b.log.Info().Msg(e.String())
+	case membership.SessionEnded:
+		s.b.happened(zerolog.WarnLevel, Event{Kind: "session-ended", Subject: nodeName(e.Node), Cause: e.Cause, Text: e.String()})
+	default:
+		s.b.log.Info().Msg(e.String())
 	}
-	s.b.log.Info().Msg(e.String())
+}
+
+// reminded is how often trouble that lasts is logged. Several parts of this node
+// have trouble with Consul at the same time; it is told as one.
+const reminded = 25 * time.Second
+
+// heard is what calls to Consul show of its state.
+func (s *consulSeat) heard(from int, e consul.Event) {
+	level := zerolog.InfoLevel
+	switch e := e.(type) {
+	case consul.Trouble:
+		s.signs[from].Store(&e)
+		now, last := time.Now().UnixNano(), s.told.Load()
+		if level = zerolog.DebugLevel; now-last > int64(reminded) && s.told.CompareAndSwap(last, now) {
+			level = zerolog.WarnLevel
+		}
+	case consul.Reached:
+		s.signs[from].Store(nil)
+		if s.agentTrouble() != nil || s.told.Swap(0) == 0 {
+			level = zerolog.DebugLevel
+		}
+	case consul.DataLost:
+		level = zerolog.DebugLevel // standing tells
+		s.b.node.work.Go(s.reclaim)
+	}
+	s.b.log.WithLevel(level).Msg(e.String())
+}
+
+// agentTrouble is what fails, or nil.
+func (s *consulSeat) agentTrouble() error {
+	for i := range s.signs {
+		if t := s.signs[i].Load(); t != nil {
+			return errors.New(t.String())
+		}
+	}
+	return nil
+}
+
+// Reachable reports whether calls succeed.
+func (s *consulSeat) Reachable() bool { return s.agentTrouble() == nil }
+
+// Trouble is what is wrong with Consul.
+func (s *consulSeat) Trouble() error {
+	if err := s.Store.Lost(); err != nil {
+		return err
+	}
+	return s.agentTrouble()
+}
+
+// reclaim claims this node's id again, which Consul has forgotten with all the
+// rest: a new node must not get it.
+func (s *consulSeat) reclaim() {
+	if _, err := s.claim(s.b.node.ctx, s.b.cfg.NodeID); err != nil && s.b.node.ctx.Err() == nil {
+		s.b.log.Error().Err(err).Msg("consul has forgotten who has this node's id, and it cannot be claimed again")
+	}
+}
+
+// lostPause is how long it takes to look again whether metadata that was lost is
+// there again.
+const lostPause = 250 * time.Millisecond
+
+// Load waits while the metadata is lost: what is there is not the cluster's.
+func (s *consulSeat) Load(ctx context.Context) (metadata.State, error) {
+	for {
+		state, err := s.Store.Load(ctx)
+		if !errors.Is(err, consul.ErrDataLost) {
+			return state, err
+		}
+		select {
+		case <-time.After(lostPause):
+		case <-ctx.Done():
+			return metadata.State{}, err
+		}
+	}
+}
+
+// Commit has who commits read again, and thereby wait, while the metadata is lost.
+// Nothing was written then.
+func (s *consulSeat) Commit(ctx context.Context, txn metadata.Txn) (int64, error) {
+	revision, err := s.Store.Commit(ctx, txn)
+	if errors.Is(err, consul.ErrDataLost) {
+		err = fmt.Errorf("%w: %w", metadata.ErrConflict, err)
+	}
+	return revision, err
+}
+
+// Restore writes the metadata back.
+func (s *consulSeat) Restore(ctx context.Context, state metadata.State, replace bool) error {
+	return s.Store.Restore(ctx, state, consul.RestoreOptions{Replace: replace})
 }
 
 // Follow tells where the nodes are. One that is not registered any more stays
@@ -165,9 +289,6 @@ func (s *consulSeat) Alive(id messages.BrokerID) bool {
 	return s.seen[id].Passing
 }
 
-// Reachable reports whether the agent answers.
-func (s *consulSeat) Reachable() bool { return !s.trouble.Load() }
-
 // Leave deregisters the node.
 func (s *consulSeat) Leave(ctx context.Context) error {
 	var err error
@@ -177,9 +298,9 @@ func (s *consulSeat) Leave(ctx context.Context) error {
 	return errors.Join(err, s.Store.Close())
 }
 
-// linkAddr is where other nodes find a listener: under the name that clients are
+// reachable is where other nodes find a listener: under the name that clients are
 // told, if it listens on every address.
-func linkAddr(bound net.Addr, advertised string) (string, error) {
+func reachable(bound net.Addr, advertised string) (string, error) {
 	host, port, err := net.SplitHostPort(bound.String())
 	if err != nil {
 		return "", err

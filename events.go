@@ -185,3 +185,5 @@ func (b *Broker) happened(level zerolog.Level, e Event) {
 	b.log.WithLevel(level).Msg(e.Text)
 	b.events.record(e, 1)
 }
+
+func nodeName(id messages.BrokerID) string { return fmt.Sprintf("node %d", id) }

@@ -2,7 +2,14 @@ package understudy
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
 
+	"github.com/rs/zerolog"
+
+	"understudy/cluster/consul"
 	"understudy/cluster/link"
 	"understudy/cluster/local"
 	"understudy/cluster/metadata"
@@ -31,6 +38,12 @@ type rendezvous interface {
 	Alive(messages.BrokerID) bool
 	// Reachable reports whether calls succeed at the moment.
 	Reachable() bool
+	// Trouble is what is wrong: that it cannot be reached, or consul.ErrDataLost. nil:
+	// nothing.
+	Trouble() error
+	// Restore writes back metadata that was lost. What is there must be nothing, or
+	// is replaced.
+	Restore(ctx context.Context, state metadata.State, replace bool) error
 	// Leave takes this node back.
 	Leave(context.Context) error
 }
@@ -52,4 +65,59 @@ func WithHub(hub *local.Hub) Option {
 			return seat, nil
 		}
 	}
+}
+
+// standing is how it stands with the rendezvous.
+//
+//	well ◀──reached again── away
+//	 │ ▲                     ▲ │
+//	 │ └──written back── lost ◀┘   it has forgotten the metadata
+type standing struct {
+	mu      sync.Mutex
+	trouble error // nil: well
+	since   time.Time
+}
+
+// String says it in words: "ok", or "away since 2026-03-01T12:00:00Z: ...".
+func (s *standing) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble == nil {
+		return "ok"
+	}
+	word := "away"
+	if lost(s.trouble) {
+		word = "metadata lost"
+	}
+	return fmt.Sprintf("%s since %s: %v", word, s.since.UTC().Format(time.RFC3339), s.trouble)
+}
+
+// lost reports whether the metadata is what is in trouble.
+func lost(trouble error) bool { return errors.Is(trouble, consul.ErrDataLost) }
+
+// review takes note of how it stands, and gives the event if that is another way.
+func (s *standing) review(trouble error) (e Event, level zerolog.Level, news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, since := s.trouble, time.Since(s.since).Round(time.Millisecond)
+	if (trouble == nil) == (before == nil) && lost(trouble) == lost(before) {
+		return e, 0, false
+	}
+	s.trouble, s.since = trouble, time.Now()
+	e.Subject = "rendezvous"
+	switch {
+	case lost(trouble):
+		e.Kind, e.Cause = "metadata-lost", trouble.Error()
+		e.Text = "the cluster's metadata is lost: this node goes on with its own copy, and nothing can be decided; `understudy cluster restore` writes it back; cause: " + e.Cause
+		return e, zerolog.ErrorLevel, true
+	case trouble != nil:
+		e.Kind, e.Cause = "rendezvous-away", trouble.Error()
+		e.Text = "the rendezvous is away: partitions go on as they are, and nothing can be decided; cause: " + e.Cause
+		return e, zerolog.WarnLevel, true
+	case lost(before):
+		e.Kind, e.Text = "metadata-back", fmt.Sprintf("the cluster's metadata is there again after %v", since)
+	default:
+		e.Kind, e.Text = "rendezvous-back", fmt.Sprintf("the rendezvous is back after %v", since)
+	}
+	return e, zerolog.InfoLevel, true
 }

@@ -58,6 +58,15 @@ var (
 	telling = question[[]json.RawMessage, struct{}]{11, func(_ context.Context, n *node, items []json.RawMessage) (struct{}, error) {
 		return struct{}{}, n.learn(items)
 	}, true}
+	measuring = question[[]messages.TopicPartition, map[string]int64]{13, func(_ context.Context, n *node, list []messages.TopicPartition) (map[string]int64, error) {
+		return n.measure(list), nil
+	}, true}
+	comparing = question[struct{}, int64]{14, func(_ context.Context, n *node, _ struct{}) (int64, error) {
+		return n.b.cell.Image().Revision, nil
+	}, true}
+	restoring = question[restoreQuestion, restored]{15, func(ctx context.Context, n *node, q restoreQuestion) (restored, error) {
+		return n.writeBack(ctx, q)
+	}, true}
 	recounting = question[struct{}, []Event]{12, func(_ context.Context, n *node, _ struct{}) ([]Event, error) {
 		return n.b.events.decisions(), nil
 	}, true}
@@ -93,7 +102,8 @@ var handlers = map[byte]func(context.Context, *node, []byte) ([]byte, error){
 	creatingPartitions.kind: creatingPartitions.handle, alteringConfigs.kind: alteringConfigs.handle,
 	allocatingIDs.kind: allocatingIDs.handle, registering.kind: registering.handle, leaving.kind: leaving.handle,
 	wishing.kind: wishing.handle, witness.kind: witness.handle, departing.kind: departing.handle,
-	telling.kind: telling.handle, recounting.kind: recounting.handle,
+	telling.kind: telling.handle, recounting.kind: recounting.handle, measuring.kind: measuring.handle,
+	comparing.kind: comparing.handle, restoring.kind: restoring.handle,
 }
 
 // answer answers another node's request.

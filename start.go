@@ -76,6 +76,9 @@ func (b *Broker) listen(ctx context.Context) error {
 		defer cancel()
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	}
+	if err := b.listenAdmin(ctx); err != nil {
+		return err
+	}
 	if warning := b.cfg.AdvertiseWarning(listener.Addr(), resolve); warning != "" {
 		b.log.Warn().Msg(warning)
 	}
@@ -111,7 +114,8 @@ func (b *Broker) openAlone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	self := metadata.Broker{ID: b.cfg.NodeID, Host: host, Port: int32(port), Rack: b.cfg.Rack}
+	self := metadata.Broker{ID: b.cfg.NodeID, Host: host, Port: int32(port), Rack: b.cfg.Rack, Admin: b.adminAddress(host)}
+	b.events.identify(self.ID, 0)
 	b.self, err = b.controller.Activate(ctx, self, true)
 	return errors.Join(err, b.refuseForgotten())
 }

@@ -25,6 +25,7 @@ import (
 	"understudy/actors/controller"
 	"understudy/actors/partition"
 	"understudy/actors/supervision"
+	"understudy/cluster/consul"
 	"understudy/cluster/metadata"
 	"understudy/config"
 	"understudy/kafka"
@@ -44,7 +45,8 @@ type Broker struct {
 
 	join    func(context.Context) (rendezvous, error) // nil: the broker is alone
 	network network
-	node    *node // nil: alone
+	consul  consul.Config // where the nodes find each other, unless join says otherwise
+	node    *node         // nil: alone
 
 	identity identity // of the data directory, in a cluster
 
@@ -103,6 +105,7 @@ func Start(ctx context.Context, cfg config.Config, options ...Option) (*Broker, 
 	b.static = cfg.StaticSettings()
 	if cfg.Cluster != "" {
 		b.network.cluster, b.network.addr = cfg.Cluster, cfg.LinkListen
+		b.consul.Address = cfg.Consul
 		b.join = b.joinConsul
 	}
 	for _, option := range options {

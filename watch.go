@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
@@ -34,6 +36,8 @@ type eye struct {
 	findings chan finding
 	terms    atomic.Int64 // how often this node became the controller
 
+	rendezvous standing
+
 	mu   sync.Mutex
 	last map[messages.BrokerID]messages.BrokerEpoch // of the last connection
 	gone map[messages.BrokerID]messages.BrokerEpoch // whose process is gone
@@ -43,8 +47,7 @@ type eye struct {
 type term struct {
 	number int64
 	began  time.Time
-	down   map[messages.BrokerID]messages.BrokerEpoch // who was told to be
-	asked  map[messages.BrokerID]time.Time            // when witnesses were asked last
+	asked  map[messages.BrokerID]time.Time // when witnesses were asked last
 }
 
 // finding is what witnesses say of a node that is not heard.
@@ -79,7 +82,7 @@ func (e *eye) term(t term) term {
 	}
 	return term{
 		number: number, began: time.Now(),
-		down: map[messages.BrokerID]messages.BrokerEpoch{}, asked: map[messages.BrokerID]time.Time{},
+		asked: map[messages.BrokerID]time.Time{},
 	}
 }
 
@@ -90,13 +93,26 @@ func (e *eye) wake() {
 	}
 }
 
+// kinds are the link's events that an operator may want to know.
+var kinds = map[link.EventKind]string{
+	link.Up: "node-up", link.Gone: "node-gone", link.Silent: "node-silent", link.Back: "node-back", link.Refused: "node-refused",
+}
+
 // saw takes what the link sees. It runs in the link's goroutines.
 func (n *node) saw(ev link.Event) {
-	level := n.b.log.Debug()
+	level := zerolog.DebugLevel
 	if ev.Kind == link.Gone || ev.Kind == link.Silent || ev.Kind == link.Refused {
-		level = n.b.log.Info()
+		level = zerolog.InfoLevel
 	}
-	level.Msg(ev.String())
+	if kind := kinds[ev.Kind]; kind != "" {
+		e := Event{Kind: kind, Subject: nodeName(ev.Peer.ID), Text: ev.String()}
+		if ev.Cause != nil {
+			e.Cause = ev.Cause.Error()
+		}
+		n.b.happened(level, e)
+	} else {
+		n.b.log.WithLevel(level).Msg(ev.String())
+	}
 	id := ev.Peer.ID
 	switch ev.Kind {
 	case link.Up, link.Back:
@@ -193,6 +209,9 @@ func (n *node) watch() {
 		case f := <-n.eye.findings:
 			found = &f
 		}
+		if e, level, news := n.eye.rendezvous.review(n.r.Trouble()); news {
+			n.b.happened(level, e)
+		}
 		if now := n.isolated(); now != isolated {
 			isolated = now
 			n.b.replicas.Isolate(now)
@@ -202,7 +221,7 @@ func (n *node) watch() {
 		}
 		t = n.eye.term(t)
 		if found != nil {
-			n.conclude(&t, *found)
+			n.conclude(*found)
 		}
 		peers := n.peers()
 		for _, b := range n.b.cell.Image().Brokers {
@@ -231,16 +250,15 @@ func (n *node) isolated() bool {
 
 // judge decides whether a broker is up, as far as one look can tell.
 func (n *node) judge(t *term, b metadata.Broker, p link.PeerStatus) {
-	isDown := t.down[b.ID] == b.Epoch
 	switch {
 	case hears(p, b.Epoch):
 		delete(t.asked, b.ID)
-		if isDown {
-			n.tell(t, b, false, "")
+		if !b.Up() {
+			n.tell(b, false, "")
 		}
-	case isDown:
+	case !b.Up():
 	case n.goneEpoch(b.ID) == b.Epoch:
-		n.tell(t, b, true, "process gone, redial refused")
+		n.tell(b, true, "process gone, redial refused")
 	case p.Silence < silentTime && time.Since(t.began) < graceTime:
 	case p.Silence < silentTime && p.State != link.ProcessGone && p.Addr != "":
 		// Heard a moment ago, or in another start than is registered: it will show.
@@ -251,7 +269,7 @@ func (n *node) judge(t *term, b metadata.Broker, p link.PeerStatus) {
 }
 
 // tell has the controller take a broker for down or up.
-func (n *node) tell(t *term, b metadata.Broker, down bool, detail string) {
+func (n *node) tell(b metadata.Broker, down bool, detail string) {
 	ctx, cancel := context.WithTimeout(n.ctx, graceTime)
 	defer cancel()
 	var err error
@@ -260,13 +278,8 @@ func (n *node) tell(t *term, b metadata.Broker, down bool, detail string) {
 	} else {
 		err = n.b.controller.BrokerUp(ctx, b.ID, b.Epoch)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		n.b.log.Warn().Err(err).Int32("node", b.ID).Msg("the controller could not be told how it stands with a node")
-	case down:
-		t.down[b.ID] = b.Epoch
-	default:
-		delete(t.down, b.ID)
 	}
 }
 
@@ -319,7 +332,7 @@ func (n *node) othersAlive(but messages.BrokerID) (alive int) {
 }
 
 // conclude acts on what witnesses have said.
-func (n *node) conclude(t *term, f finding) {
+func (n *node) conclude(f finding) {
 	switch {
 	case !f.down:
 		n.b.log.Warn().Msg("this node hears no other: it gives up being the controller")
@@ -328,7 +341,7 @@ func (n *node) conclude(t *term, f finding) {
 		default:
 		}
 	case !hears(n.peers()[f.broker.ID], f.broker.Epoch):
-		n.tell(t, f.broker, true, f.detail)
+		n.tell(f.broker, true, f.detail)
 	}
 }
 

@@ -292,7 +292,23 @@ func (s *Store) tellLost(v version) error {
 		s.lost = &v
 		s.o.Events(DataLost{Seen: s.seen, Found: v.Revision})
 	}
-	return messages.E("load metadata", messages.StorageError, s.o.Prefix, fmt.Errorf("%w: revision %d was there, now %d", ErrDataLost, s.seen, v.Revision))
+	return messages.E("load metadata", messages.StorageError, s.o.Prefix, s.lostAs(v))
+}
+
+// lostAs is ErrDataLost with what was found. The lock is held.
+func (s *Store) lostAs(v version) error {
+	return fmt.Errorf("%w: revision %d was there, now %d", ErrDataLost, s.seen, v.Revision)
+}
+
+// Lost is ErrDataLost from when it was found until metadata that can be the
+// cluster's is read again; else nil.
+func (s *Store) Lost() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost == nil {
+		return nil
+	}
+	return s.lostAs(*s.lost)
 }
 
 // saw enters a version that was written or read.

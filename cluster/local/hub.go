@@ -217,6 +217,23 @@ func (s *Seat) Reachable() bool {
 	return !s.cut && !s.dead
 }
 
+// ErrCut is what is wrong for a broker that is cut off from the hub.
+var ErrCut = errors.New("the hub cannot be reached")
+
+// Trouble is ErrCut, or nil while the hub can be reached.
+func (s *Seat) Trouble() error {
+	if !s.Reachable() {
+		return ErrCut
+	}
+	return nil
+}
+
+// Restore has nothing to do: a hub's metadata is lost with the process, and so are
+// the brokers.
+func (s *Seat) Restore(context.Context, metadata.State, bool) error {
+	return messages.E("restore metadata", messages.InvalidRequest, "", errors.New("a hub loses nothing"))
+}
+
 // Leave gives up the lock and the seat.
 func (s *Seat) Leave(context.Context) error {
 	s.hub.mu.Lock()

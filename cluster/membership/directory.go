@@ -90,7 +90,7 @@ func entryOf(s *api.ServiceEntry) (Entry, bool) {
 	e := Entry{
 		Node: Node{
 			ID: messages.BrokerID(id), Host: s.Service.Address, Port: int32(s.Service.Port),
-			Link: s.Service.Meta["link"], Rack: s.Service.Meta["rack"], Version: s.Service.Meta["version"],
+			Link: s.Service.Meta["link"], Admin: s.Service.Meta["admin"], Rack: s.Service.Meta["rack"], Version: s.Service.Meta["version"],
 			Epoch: messages.BrokerEpoch(epoch), Controller: slices.Contains(s.Service.Tags, "controller"),
 		},
 		Passing: passes(s),

@@ -8,7 +8,7 @@
 //
 //	service  understudy, id understudy-<cluster>-<node>
 //	tags     cluster-<name>  rack-<rack>  controller
-//	meta     cluster  node  epoch  link  rack  version
+//	meta     cluster  node  epoch  link  admin  rack  version
 //	check    understudy-<cluster>-<node>, TTL 1 s, passed three times as often
 //	session  understudy-<cluster>-<node>, on the check, TTL 10 s
 //	key      understudy/<cluster>/ids/nodes/<node>: who has the id
@@ -39,6 +39,7 @@ type Node struct {
 	Host       string // where clients connect to
 	Port       int32
 	Link       string               // "host:port" where other nodes connect to
+	Admin      string               // "host:port" of its admin endpoint; "": it has none
 	Rack       string               // "" if unknown
 	Version    string               // of the program
 	Epoch      messages.BrokerEpoch // 0 until the controller has given one
@@ -85,8 +86,13 @@ type SessionEnded struct {
 	Cause   string
 }
 
-// Agent: calls to Consul fail, or succeed again.
+// Agent: calls to Consul fail, or succeed again. Those of a Member are the ones that
+// its agent answers by itself.
 type Agent struct{ consul.Event }
+
+// Servers: a Member's calls that Consul's servers answer fail, or succeed again. An
+// agent may be well that has lost its servers.
+type Servers struct{ consul.Event }
 
 // Joined: a node is registered that was not.
 type Joined struct{ Entry Entry }
@@ -145,6 +151,7 @@ func (Forgotten) event()    {}
 func (SessionBegun) event() {}
 func (SessionEnded) event() {}
 func (Agent) event()        {}
+func (Servers) event()      {}
 func (Joined) event()       {}
 func (Left) event()         {}
 func (Moved) event()        {}

@@ -49,7 +49,7 @@ func (w *world) client() *consul.Client {
 }
 
 func nodeOf(id messages.BrokerID) Node {
-	return Node{ID: id, Host: "host" + itoa(id), Port: 9092, Link: "host" + itoa(id) + ":9192", Rack: "r1", Version: "1.0"}
+	return Node{ID: id, Host: "host" + itoa(id), Port: 9092, Link: "host" + itoa(id) + ":9192", Admin: "host" + itoa(id) + ":9644", Rack: "r1", Version: "1.0"}
 }
 
 // join has a node join until the test ends.

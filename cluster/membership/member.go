@@ -42,7 +42,8 @@ var ErrLeft = errors.New("the node has left the cluster")
 type Member struct {
 	o       Options
 	id      string
-	contact *consul.Contact
+	contact *consul.Contact // with the agent
+	servers *consul.Contact // with the servers, through the agent
 	stop    context.CancelFunc
 	ctx     context.Context
 	done    sync.WaitGroup
@@ -81,6 +82,7 @@ func Join(o Options) (*Member, error) {
 	m := &Member{
 		o: o, id: serviceID(o.Cluster, o.Node.ID), node: o.Node, dirty: true,
 		contact: consul.NewContact(o.Client, func(e consul.Event) { o.Events(Agent{e}) }),
+		servers: consul.NewContact(o.Client, func(e consul.Event) { o.Events(Servers{e}) }),
 		poke:    make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	m.ctx, m.stop = context.WithCancel(context.Background())
@@ -238,7 +240,7 @@ func (m *Member) service(n Node) *api.AgentServiceRegistration {
 		ID: m.id, Name: ServiceName, Tags: tags, Address: n.Host, Port: int(n.Port),
 		Meta: map[string]string{
 			"cluster": m.o.Cluster, "node": itoa(n.ID), "epoch": itoa(int64(n.Epoch)),
-			"link": n.Link, "rack": n.Rack, "version": n.Version,
+			"link": n.Link, "admin": n.Admin, "rack": n.Rack, "version": n.Version,
 		},
 		Check: &api.AgentServiceCheck{
 			CheckID: m.id, Name: "passed by the broker", TTL: m.o.TTL.String(), Status: api.HealthPassing,
@@ -283,7 +285,7 @@ func (m *Member) Leave(ctx context.Context) error {
 	session := m.session
 	m.mu.Unlock()
 	if session.ID != "" {
-		err := m.contact.Retry(ctx, "end session", session.ID, func(ctx context.Context) error {
+		err := m.servers.Retry(ctx, "end session", session.ID, func(ctx context.Context) error {
 			return m.o.Client.DestroySession(ctx, session.ID)
 		})
 		m.endSession("the node leaves")

@@ -34,7 +34,7 @@ func (m *Member) keepSession() {
 	b := consul.NewBackoff()
 	for m.ctx.Err() == nil {
 		if err := m.beginSession(); err != nil {
-			m.contact.Note(m.ctx, "create session", err)
+			m.servers.Note(m.ctx, "create session", err)
 			if consul.FaultOf(err) == consul.Rejected {
 				// The servers do not know the service, or not as passing: have
 				// the agent tell them again.
@@ -45,7 +45,7 @@ func (m *Member) keepSession() {
 			}
 			continue
 		}
-		m.contact.Note(m.ctx, "create session", nil)
+		m.servers.Note(m.ctx, "create session", nil)
 		b.Reset()
 		if cause := m.watchSession(); cause != "" {
 			m.endSession(cause)
@@ -134,7 +134,7 @@ func (m *Member) watchSession() (cause string) {
 		if gone {
 			return "consul has ended it: its check failed, or somebody destroyed it"
 		}
-		m.contact.Note(m.ctx, "watch session", err)
+		m.servers.Note(m.ctx, "watch session", err)
 		if err == nil && index > 0 {
 			b.Reset()
 			continue
