@@ -15,6 +15,7 @@ import (
 	"understudy/config"
 )
 
+// defaultAdmin is where the admin endpoint of a node on this machine is, unless it was told otherwise.
 const defaultAdmin = "127.0.0.1:9644"
 
 func newBench(streams Streams) *cobra.Command {

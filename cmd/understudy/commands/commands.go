@@ -118,8 +118,8 @@ func newRoot(streams Streams) *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(
-		newServer(streams), newTopic(streams), newProduce(streams), newConsume(streams),
-		newLog(streams), newBench(streams), newConfig(streams), newVersion(streams),
+		newServer(streams), newTopic(streams), newGroup(streams), newProduce(streams), newConsume(streams),
+		newCluster(streams), newLog(streams), newBench(streams), newConfig(streams), newVersion(streams),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
