@@ -59,7 +59,7 @@ type Group struct {
 	syncBy    int64 // when those of the generation who have not sent a Sync are out; 0: none
 	storing   bool  // the generation's assignments are being written
 	alarm     int64 // Tick is not needed before; 0: at all. Never later than what is waited for
-	offsets   offsets
+	offsets   map[messages.TopicPartition]kept
 	flight    []flying
 	effects   Effects
 }
@@ -72,10 +72,7 @@ type isPending struct {
 
 // New makes a group that does not exist yet.
 func New(name string, s *Settings) *Group {
-	return &Group{
-		name: name, settings: s, state: Empty, since: -1,
-		byID: map[string]*member{}, static: map[string]*member{}, support: map[string]int{}, pending: map[string]isPending{},
-	}
+	return &Group{name: name, settings: s, state: Empty, since: -1}
 }
 
 // Configure changes the settings, which the group keeps.
@@ -93,7 +90,7 @@ func (g *Group) Gone() bool {
 	if len(g.flight) > 0 || len(g.members) > 0 {
 		return false
 	}
-	return g.state == Dead || g.state == Empty && !g.stored && len(g.pending) == 0 && g.offsets.count == 0
+	return g.state == Dead || g.state == Empty && !g.stored && len(g.pending) == 0 && len(g.offsets) == 0
 }
 
 // Tick tells the time.

@@ -135,6 +135,9 @@ func (g *Group) joinNew(j *Join, fresh string, to any) {
 		g.replace(old, j, id, to)
 	case j.RequireMemberID && j.InstanceID == "":
 		expires := g.now.Clock + j.SessionTimeout
+		if g.pending == nil {
+			g.pending = map[string]isPending{}
+		}
 		g.pending[id] = isPending{expires: expires, blocks: min(expires, g.now.Clock+pendingPatience)}
 		g.wake(g.pending[id].blocks)
 		g.refuseJoin(to, id, g.fail(joining, messages.MemberIDRequired))

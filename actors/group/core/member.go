@@ -56,6 +56,9 @@ func size(protocols []Protocol) int {
 
 // enter makes a member one.
 func (g *Group) enter(m *member) {
+	if g.byID == nil { // many groups never have members
+		g.byID, g.static, g.support = map[string]*member{}, map[string]*member{}, map[string]int{}
+	}
 	g.members = append(g.members, m)
 	g.byID[m.id] = m
 	if m.instance != "" {

@@ -8,52 +8,24 @@ import (
 	"understudy/messages"
 )
 
-// offsets are those that a group has committed, by topic and partition.
-type offsets struct {
-	topics map[string]map[int32]kept
-	count  int
-}
-
 // kept is a committed offset and when it was committed, ms since the epoch.
 type kept struct {
 	Committed
 	time int64
 }
 
-func (o *offsets) get(tp messages.TopicPartition) (kept, bool) {
-	k, ok := o.topics[tp.Topic][tp.Partition]
-	return k, ok
-}
-
-func (o *offsets) put(of *Offset) {
-	partitions := o.topics[of.Topic]
-	if partitions == nil {
-		if o.topics == nil {
-			o.topics = map[string]map[int32]kept{}
-		}
-		partitions = map[int32]kept{}
-		o.topics[of.Topic] = partitions
+func (g *Group) keep(o *Offset) {
+	if g.offsets == nil {
+		g.offsets = map[messages.TopicPartition]kept{}
 	}
-	before := len(partitions)
-	partitions[of.Partition] = kept{of.Committed, of.Time}
-	o.count += len(partitions) - before
-}
-
-func (o *offsets) drop(tp messages.TopicPartition) {
-	partitions := o.topics[tp.Topic]
-	before := len(partitions)
-	delete(partitions, tp.Partition)
-	o.count += len(partitions) - before
-	if len(partitions) == 0 {
-		delete(o.topics, tp.Topic)
-	}
+	g.offsets[o.TopicPartition] = kept{o.Committed, o.Time}
 }
 
 // RestoreOffset takes over a committed offset that was kept.
-func (g *Group) RestoreOffset(o *Offset) { g.offsets.put(o) }
+func (g *Group) RestoreOffset(o *Offset) { g.keep(o) }
 
 // DropOffset takes over that an offset was not kept.
-func (g *Group) DropOffset(tp messages.TopicPartition) { g.offsets.drop(tp) }
+func (g *Group) DropOffset(tp messages.TopicPartition) { delete(g.offsets, tp) }
 
 const committing = "commit offsets"
 
@@ -90,7 +62,7 @@ func (g *Group) Commit(t Time, c Commit, to any) {
 	g.write(Write{Offsets: list}, func(err error) {
 		if err == nil {
 			for i := range list {
-				g.offsets.put(&list[i])
+				g.keep(&list[i])
 			}
 		}
 		g.answer(to, Done{Err: err, Each: each})
@@ -140,14 +112,12 @@ func (g *Group) mayCommit(who Member) (*member, error) {
 func (g *Group) Offsets(tps []messages.TopicPartition) map[messages.TopicPartition]Committed {
 	found := make(map[messages.TopicPartition]Committed, len(tps))
 	if tps == nil {
-		for topic, partitions := range g.offsets.topics {
-			for p, k := range partitions {
-				found[messages.TopicPartition{Topic: topic, Partition: p}] = k.Committed
-			}
+		for tp, k := range g.offsets {
+			found[tp] = k.Committed
 		}
 	}
 	for _, tp := range tps {
-		if k, ok := g.offsets.get(tp); ok {
+		if k, ok := g.offsets[tp]; ok {
 			found[tp] = k.Committed
 		}
 	}
@@ -170,14 +140,11 @@ func (g *Group) inFlight() map[messages.TopicPartition]bool {
 func (g *Group) every(holds func(tp messages.TopicPartition, k kept, flying bool) bool) []messages.TopicPartition {
 	var list []messages.TopicPartition
 	flying := g.inFlight()
-	for topic, partitions := range g.offsets.topics {
-		for p, k := range partitions {
-			tp := messages.TopicPartition{Topic: topic, Partition: p}
-			if holds(tp, k, flying[tp]) {
-				list = append(list, tp)
-			}
-			delete(flying, tp)
+	for tp, k := range g.offsets {
+		if holds(tp, k, flying[tp]) {
+			list = append(list, tp)
 		}
+		delete(flying, tp)
 	}
 	for tp := range flying {
 		if holds(tp, kept{}, true) {
@@ -191,7 +158,7 @@ func (g *Group) every(holds func(tp messages.TopicPartition, k kept, flying bool
 // drop has offsets forgotten.
 func (g *Group) drop(tps []messages.TopicPartition) {
 	for _, tp := range tps {
-		g.offsets.drop(tp)
+		delete(g.offsets, tp)
 	}
 }
 
@@ -273,7 +240,7 @@ func (g *Group) Expire(t Time, gone func(topic string) bool) {
 	old := g.every(func(tp messages.TopicPartition, k kept, flying bool) bool {
 		return gone(tp.Topic) || !flying && g.expired(tp.Topic, k)
 	})
-	empty := g.state == Empty && len(g.pending) == 0 && len(g.flight) == 0 && len(old) == g.offsets.count
+	empty := g.state == Empty && len(g.pending) == 0 && len(g.flight) == 0 && len(old) == len(g.offsets)
 	if len(old) == 0 && !(empty && g.stored) {
 		return
 	}
@@ -308,5 +275,5 @@ func (g *Group) expired(topic string, k kept) bool {
 	return g.now.Wall-from >= g.settings.Retention
 }
 
-// HasOffsets reports whether the group has offsets of a topic.
-func (g *Group) HasOffsets(topic string) bool { return len(g.offsets.topics[topic]) > 0 }
+// OffsetCount is how many committed offsets are kept.
+func (g *Group) OffsetCount() int { return len(g.offsets) }

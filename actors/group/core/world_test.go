@@ -86,13 +86,6 @@ func check(t *testing.T, g *Group) {
 	case g.state == PreparingRebalance && (g.alarm == 0 || g.alarm > g.joinBy):
 		wrong("joining ends at %d, and the alarm is set to %d", g.joinBy, g.alarm)
 	}
-	n := 0
-	for _, partitions := range g.offsets.topics {
-		n += len(partitions)
-	}
-	if n != g.offsets.count {
-		wrong("%d offsets, counted %d", n, g.offsets.count)
-	}
 }
 
 var errDisk = messages.E("append", messages.CoordinatorNotAvailable, "", errors.New("not enough replicas"))
