@@ -156,6 +156,9 @@ func (r *replicaActor) settle() {
 	}
 	r.release()
 	h := r.slot.handle
+	if look := r.shared.Stage.Look; look != nil {
+		look(h.tp, r.machine)
+	}
 	h.bytes.Store(r.machine.Size())
 	// Only a tick puts to sleep: a replica that is written to is idle between any
 	// two batches, and need not say so each time.

@@ -339,6 +339,13 @@ func (m *Machine) answer(a replica.Answer) {
 	}
 }
 
+// Status is what the replication core knows.
+func (m *Machine) Status() replica.Status { return m.core.Status() }
+
+// Committed is the log up to the high watermark, also of a follower, which shows
+// readers nothing.
+func (m *Machine) Committed() *log.View { return m.log.Publish(m.core.Status().HighWatermark) }
+
 // TakeDirty reports whether the log has changed since the last call.
 func (m *Machine) TakeDirty() bool {
 	dirty := m.dirty

@@ -18,6 +18,8 @@ type Stage struct {
 	// Pause is called by who is going to wait for an actor, and returns when there
 	// is nothing left to wait for.
 	Pause func(ready func() bool)
+	// Look is shown a replica's machine after each turn, to read and not to change.
+	Look func(messages.TopicPartition, *Machine)
 }
 
 // started is when this process began: the origin of the clock that never goes back.
