@@ -156,20 +156,28 @@ func writeError(w http.ResponseWriter, err error) {
 	w.WriteHeader(statusOf(err))
 	_ = json.NewEncoder(w).Encode(struct {
 		Error string `json:"error"`
-	}{err.Error()})
+	}{inner(err).Error()})
 }
 
 // statusOf is HTTP's word for a kind of error.
 func statusOf(err error) int {
 	switch messages.KindOf(err) {
-	case messages.InvalidRequest, messages.InvalidConfig, messages.InvalidReplicaAssignment:
-		return http.StatusBadRequest
-	case messages.UnknownTopicOrPartition, messages.BrokerNotAvailable:
+	case messages.UnknownTopicOrPartition:
 		return http.StatusNotFound
 	case messages.PolicyViolation:
 		return http.StatusConflict
-	case messages.NotController, messages.RequestTimedOut, messages.StorageError, messages.ShuttingDown:
+	case messages.NotController, messages.RequestTimedOut, messages.BrokerNotAvailable, messages.ShuttingDown:
 		return http.StatusServiceUnavailable
+	case messages.Unknown, messages.StorageError, messages.CorruptMessage:
+		return http.StatusInternalServerError
 	}
-	return http.StatusInternalServerError
+	return http.StatusBadRequest
+}
+
+// inner is what another node says is wrong, without the way on which it came.
+func inner(err error) error {
+	if e, ok := errors.AsType[*messages.Error](err); ok && e.Op == "link request" && e.Err != nil {
+		return e.Err
+	}
+	return err
 }

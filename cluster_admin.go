@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -76,6 +77,10 @@ type partitionView struct {
 //	GET /cluster                     clusterView
 //	GET /cluster/partitions?topic=T  a list of partitionView
 //	POST /cluster/restore            see serveRestore
+//
+//	POST   /cluster/brokers/{id}/drain    its replicas go elsewhere, its leaderships at once
+//	POST   /cluster/brokers/{id}/undrain  they need not any more
+//	DELETE /cluster/brokers/{id}          it is forgotten, if it is down and holds nothing
 func (b *Broker) routeCluster(mux *http.ServeMux) {
 	mux.HandleFunc("GET /cluster", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, b.describeCluster(r.Context())) })
 	mux.HandleFunc("GET /cluster/partitions", func(w http.ResponseWriter, r *http.Request) {
@@ -87,6 +92,50 @@ func (b *Broker) routeCluster(mux *http.ServeMux) {
 		writeJSON(w, list)
 	})
 	mux.HandleFunc("POST /cluster/restore", b.serveRestore)
+	b.route(mux, "POST /cluster/brokers/{id}/drain", func(ctx context.Context, n *node, id messages.BrokerID) error {
+		_, err := ask(ctx, n, draining, drainQuestion{id, true})
+		return err
+	})
+	b.route(mux, "POST /cluster/brokers/{id}/undrain", func(ctx context.Context, n *node, id messages.BrokerID) error {
+		_, err := ask(ctx, n, draining, drainQuestion{id, false})
+		return err
+	})
+	b.route(mux, "DELETE /cluster/brokers/{id}", func(ctx context.Context, n *node, id messages.BrokerID) error {
+		_, err := ask(ctx, n, removing, id)
+		return err
+	})
+}
+
+// drainQuestion asks that a broker be drained, or no longer.
+type drainQuestion struct {
+	Node messages.BrokerID
+	On   bool
+}
+
+// route adds something that is asked of the controller about a broker. The answer
+// shows how the broker stands then; {} when it is gone.
+func (b *Broker) route(mux *http.ServeMux, pattern string, do func(context.Context, *node, messages.BrokerID) error) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		id, err := strconv.ParseInt(r.PathValue("id"), 10, 32)
+		switch {
+		case err != nil || id < 0:
+			err = messages.E("request", messages.InvalidRequest, r.PathValue("id"), errors.New("is no node id"))
+		case b.node == nil:
+			err = messages.E("request", messages.PolicyViolation, "", errors.New("this broker runs alone"))
+		default:
+			err = do(r.Context(), b.node, messages.BrokerID(id))
+		}
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		list := describeBrokers(b.cell.Image())
+		if i := slices.IndexFunc(list, func(v brokerView) bool { return v.ID == messages.BrokerID(id) }); i >= 0 {
+			writeJSON(w, list[i])
+			return
+		}
+		writeJSON(w, struct{}{})
+	})
 }
 
 // describeCluster tells how the cluster stands.

@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"understudy"
+	"understudy/cluster/consul"
+	"understudy/cluster/consul/fake"
 	"understudy/cluster/local"
 	"understudy/config"
 	"understudy/persistence/vfs"
@@ -24,6 +26,7 @@ import (
 type cluster struct {
 	t       *testing.T
 	hub     *local.Hub
+	consul  *fake.Server         // instead of the hub; nil: the hub
 	brokers []*understudy.Broker // nil: down
 	disks   []*vfs.Mem
 	wires   []*understudy.Wire
@@ -36,8 +39,15 @@ func newCluster(t *testing.T) *cluster { return newClusterWith(t, nil) }
 
 func newClusterWith(t *testing.T, adjust func(i int, cfg *config.Config) []understudy.Option) *cluster {
 	t.Helper()
+	return newClusterOn(t, nil, adjust)
+}
+
+// newClusterOn makes a cluster whose nodes find each other in a fake Consul, unless
+// it is nil.
+func newClusterOn(t *testing.T, consul *fake.Server, adjust func(i int, cfg *config.Config) []understudy.Option) *cluster {
+	t.Helper()
 	c := &cluster{
-		t: t, adjust: adjust, hub: local.NewHub(), brokers: make([]*understudy.Broker, 3), disks: make([]*vfs.Mem, 3),
+		t: t, adjust: adjust, hub: local.NewHub(), consul: consul, brokers: make([]*understudy.Broker, 3), disks: make([]*vfs.Mem, 3),
 		wires: make([]*understudy.Wire, 3), addrs: make([]string, 3), coins: rand.New(rand.NewPCG(1, 2)),
 	}
 	for i := range c.brokers {
@@ -103,6 +113,10 @@ func (c *cluster) boot(i int) (*understudy.Broker, error) {
 	options := []understudy.Option{
 		understudy.WithHub(c.hub), understudy.WithFS(c.disks[i]), understudy.WithNetwork(c.wires[i].Listen, c.wires[i].Dial),
 	}
+	if c.consul != nil {
+		cfg.Cluster = "test"
+		options[0] = understudy.WithConsul(consul.Config{Address: "fake", HTTP: c.consul.Client()})
+	}
 	if os.Getenv("UNDERSTUDY_TEST_LOG") != "" {
 		level, _ := zerolog.ParseLevel(os.Getenv("UNDERSTUDY_TEST_LOG"))
 		options = append(options, understudy.WithLogger(zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: "05.000"}).Level(level).With().Timestamp().Int("at", i+1).Logger()))
@@ -156,6 +170,14 @@ func (c *cluster) client(options ...kgo.Opt) *kgo.Client {
 func (c *cluster) createTopic(topic string, partitions int32, settings map[string]*string) {
 	c.t.Helper()
 	if _, err := kadm.NewClient(c.client()).CreateTopic(c.t.Context(), partitions, 3, settings, topic); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// createTopicOf creates a topic with so many replicas of each partition.
+func (c *cluster) createTopicOf(topic string, partitions int32, replicas int16) {
+	c.t.Helper()
+	if _, err := kadm.NewClient(c.client()).CreateTopic(c.t.Context(), partitions, replicas, nil, topic); err != nil {
 		c.t.Fatal(err)
 	}
 }

@@ -222,13 +222,18 @@ func (s *consulSeat) Restore(ctx context.Context, state metadata.State, replace 
 }
 
 // Follow tells where the nodes are. One that is not registered any more stays
-// known: Consul may have forgotten it, and that makes nobody leave.
+// known as long as it is a broker of the cluster: Consul may have forgotten it, and
+// that makes nobody leave.
 func (s *consulSeat) Follow(ctx context.Context, tell func(map[messages.BrokerID]link.Peer)) {
 	s.nodes = membership.Follow(s.client, s.b.cfg.Cluster, func(list []membership.Entry, _ []membership.Event) {
 		s.mu.Lock()
+		brokers := s.b.cell.Image()
 		for id, e := range s.seen {
 			e.Passing = false
 			s.seen[id] = e
+			if brokers.Broker(id) == nil {
+				delete(s.seen, id)
+			}
 		}
 		for _, e := range list {
 			if e.Link != "" {
@@ -287,6 +292,11 @@ func (s *consulSeat) Alive(id messages.BrokerID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen[id].Passing
+}
+
+// Forget frees a node's id.
+func (s *consulSeat) Forget(ctx context.Context, id messages.BrokerID) error {
+	return membership.ReleaseID(ctx, s.client, s.b.cfg.Cluster, id)
 }
 
 // Leave deregisters the node.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 
+	"understudy/cluster/consul"
 	"understudy/cluster/local"
 )
 
@@ -12,6 +13,9 @@ import (
 func WithNetwork(listen func(context.Context, string) (net.Listener, error), dial func(context.Context, string) (net.Conn, error)) Option {
 	return func(b *Broker) { b.network.listen, b.network.dial = listen, dial }
 }
+
+// WithConsul says how Consul is reached.
+func WithConsul(c consul.Config) Option { return func(b *Broker) { b.consul = c } }
 
 // Seat is the broker's place at its hub.
 func (b *Broker) Seat() *local.Seat { return b.node.r.(*local.Seat) }

@@ -44,6 +44,8 @@ type rendezvous interface {
 	// Restore writes back metadata that was lost. What is there must be nothing, or
 	// is replaced.
 	Restore(ctx context.Context, state metadata.State, replace bool) error
+	// Forget frees the id of a node that was removed from the cluster for good.
+	Forget(context.Context, messages.BrokerID) error
 	// Leave takes this node back.
 	Leave(context.Context) error
 }
@@ -120,4 +122,17 @@ func (s *standing) review(trouble error) (e Event, level zerolog.Level, news boo
 		e.Kind, e.Text = "rendezvous-back", fmt.Sprintf("the rendezvous is back after %v", since)
 	}
 	return e, zerolog.InfoLevel, true
+}
+
+// blame gives an error that comes of the rendezvous being away, or having lost the
+// metadata, its cause. Whoever asked may ask again.
+func (n *node) blame(err error) error {
+	kind := messages.KindOf(err)
+	if err == nil || kind != messages.RequestTimedOut && kind != messages.NotController {
+		return err
+	}
+	if trouble := n.r.Trouble(); trouble != nil {
+		return messages.E("controller", messages.RequestTimedOut, "", fmt.Errorf("nothing can be decided at the moment: %w", trouble))
+	}
+	return err
 }

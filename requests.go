@@ -67,6 +67,15 @@ var (
 	restoring = question[restoreQuestion, restored]{15, func(ctx context.Context, n *node, q restoreQuestion) (restored, error) {
 		return n.writeBack(ctx, q)
 	}, true}
+	draining = question[drainQuestion, struct{}]{16, func(ctx context.Context, n *node, q drainQuestion) (struct{}, error) {
+		return struct{}{}, n.b.controller.SetDraining(ctx, q.Node, q.On)
+	}, false}
+	removing = question[messages.BrokerID, struct{}]{17, func(ctx context.Context, n *node, id messages.BrokerID) (struct{}, error) {
+		if err := n.b.controller.RemoveBroker(ctx, id); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, n.r.Forget(ctx, id)
+	}, false}
 	recounting = question[struct{}, []Event]{12, func(_ context.Context, n *node, _ struct{}) ([]Event, error) {
 		return n.b.events.decisions(), nil
 	}, true}
@@ -104,6 +113,7 @@ var handlers = map[byte]func(context.Context, *node, []byte) ([]byte, error){
 	wishing.kind: wishing.handle, witness.kind: witness.handle, departing.kind: departing.handle,
 	telling.kind: telling.handle, recounting.kind: recounting.handle, measuring.kind: measuring.handle,
 	comparing.kind: comparing.handle, restoring.kind: restoring.handle,
+	draining.kind: draining.handle, removing.kind: removing.handle,
 }
 
 // answer answers another node's request.
@@ -163,10 +173,10 @@ func ask[Q, A any](ctx context.Context, n *node, q question[Q, A], asked Q) (val
 			err = request(ctx, n, to, q, asked, &value)
 		}
 		if err == nil || !(messages.KindOf(err) == messages.NotController || errors.Is(err, link.ErrNotConnected)) {
-			return value, err
+			return value, n.blame(err)
 		}
 		if n.awaitImage(ctx, retryPause, func(im *metadata.Image) bool { return im.Controller != to }); ctx.Err() != nil || n.ctx.Err() != nil {
-			return value, err
+			return value, n.blame(err)
 		}
 	}
 }

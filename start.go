@@ -123,7 +123,7 @@ func (b *Broker) openAlone(ctx context.Context) error {
 func (b *Broker) startController(store metadata.Store) error {
 	c := controller.New(controller.Options{
 		Store: store, Cell: b.cell, Static: b.static,
-		Events: b.decided, Committed: b.committed,
+		Events: b.decided, Committed: b.committed, Trouble: b.trouble,
 	})
 	pid, err := b.tree.Spawn("controller", c.Props())
 	if err != nil {
@@ -135,6 +135,14 @@ func (b *Broker) startController(store metadata.Store) error {
 		return b.tree.Stop(ctx, pid)
 	})
 	return nil
+}
+
+// trouble is what is wrong with where the metadata is kept, or nil.
+func (b *Broker) trouble() error {
+	if b.node == nil {
+		return nil
+	}
+	return b.node.r.Trouble()
 }
 
 // refuseForgotten keeps a broker whose metadata is gone, but whose partitions

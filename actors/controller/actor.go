@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -174,7 +175,7 @@ func (i *instance) decide(c actor.Context) {
 func (r *request) decide(d *decision) {
 	r.tries++
 	if err := r.ctx.Err(); err != nil {
-		r.err = timedOut(err)
+		r.err = d.c.timedOut(err)
 		return
 	}
 	r.err = r.cmd.decide(d)
@@ -259,6 +260,13 @@ var (
 	errGoing   = errors.New("the controller stopped or failed before this was done")
 )
 
-func timedOut(cause error) error {
+// timedOut is the error of a command that has waited in vain, with what the store
+// has to do with it.
+func (c *Controller) timedOut(cause error) error {
+	if c.o.Trouble != nil {
+		if trouble := c.o.Trouble(); trouble != nil {
+			cause = fmt.Errorf("%w; nothing can be decided at the moment: %w", cause, trouble)
+		}
+	}
 	return messages.E("controller", messages.RequestTimedOut, "", cause)
 }

@@ -233,7 +233,7 @@ func (c *Client) do(ctx context.Context, cmd command) error {
 	select {
 	case c.c.credits <- struct{}{}:
 	case <-ctx.Done():
-		return timedOut(ctx.Err())
+		return c.c.timedOut(ctx.Err())
 	case <-c.c.stopped:
 		return stopped()
 	}
@@ -250,7 +250,7 @@ func (c *Client) do(ctx context.Context, cmd command) error {
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
-		return timedOut(ctx.Err())
+		return c.c.timedOut(ctx.Err())
 	case <-c.c.stopped:
 	}
 	select { // the answer came first

@@ -31,6 +31,10 @@ type Options struct {
 	// that belong to it, and like Events must not block. May be nil.
 	Committed func(Commit)
 
+	// Trouble says what is wrong with the store at the moment, for those who have
+	// waited in vain; nil: nothing. May be nil, and is called from any goroutine.
+	Trouble func() error
+
 	// Entropy is where topic ids, the cluster id and placement get their
 	// randomness; nil means crypto/rand.
 	Entropy io.Reader

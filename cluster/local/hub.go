@@ -234,6 +234,17 @@ func (s *Seat) Restore(context.Context, metadata.State, bool) error {
 	return messages.E("restore metadata", messages.InvalidRequest, "", errors.New("a hub loses nothing"))
 }
 
+// Forget forgets a broker that has left or died.
+func (s *Seat) Forget(_ context.Context, id messages.BrokerID) error {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if other := s.hub.seats[id]; other != nil && other.dead {
+		delete(s.hub.seats, id)
+		s.hub.change()
+	}
+	return nil
+}
+
 // Leave gives up the lock and the seat.
 func (s *Seat) Leave(context.Context) error {
 	s.hub.mu.Lock()

@@ -1,0 +1,192 @@
+package understudy_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/cluster/consul/fake"
+)
+
+// awaitRendezvous waits until every node says so of the rendezvous.
+func (c *cluster) awaitRendezvous(word string) {
+	c.t.Helper()
+	for i, b := range c.brokers {
+		if b != nil {
+			c.standing(i, "rendezvous "+word, func(s standing) bool { return strings.HasPrefix(s.Rendezvous, word) })
+		}
+	}
+}
+
+// unmoved checks that partitions have the leaders and epochs that they had.
+func (c *cluster) unmoved(topic string, before kadm.PartitionDetails) {
+	c.t.Helper()
+	for p, now := range c.awaitInSync(topic, 3) {
+		if now.Leader != before[p].Leader || now.LeaderEpoch != before[p].LeaderEpoch {
+			c.t.Errorf("partition %d: before led by %d in epoch %d, now by %d in %d", p, before[p].Leader, before[p].LeaderEpoch, now.Leader, now.LeaderEpoch)
+		}
+	}
+}
+
+// create asks a node for a topic, with little patience.
+func (c *cluster) create(i int, topic string) error {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.addrs[i]))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	ask := kmsg.NewPtrCreateTopicsRequest()
+	ask.TimeoutMillis = 500
+	one := kmsg.NewCreateTopicsRequestTopic()
+	one.Topic, one.NumPartitions, one.ReplicationFactor = topic, 3, 3
+	ask.Topics = append(ask.Topics, one)
+	answer, err := client.Broker(i+1).Request(c.t.Context(), ask)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	created := answer.(*kmsg.CreateTopicsResponse).Topics[0]
+	if err := kerr.ErrorForCode(created.ErrorCode); err != nil {
+		why := ""
+		if created.ErrorMessage != nil {
+			why = *created.ErrorMessage
+		}
+		return errors.Join(err, errors.New(why))
+	}
+	return nil
+}
+
+// TestConsulIsAway has Consul answer nobody for a while: partitions go on as they
+// are, what has to be decided waits no longer than its client, and all is well
+// again by itself.
+func TestConsulIsAway(t *testing.T) {
+	server := fake.New()
+	c := newClusterOn(t, server, nil)
+	c.createTopic("orders", 6, nil)
+	before := c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(100)
+	server.SetFault(func(*http.Request) fake.Fault { return fake.Drop })
+	server.Break()
+	c.awaitRendezvous("away")
+	l.await(100)
+	for i := range c.brokers {
+		if err := c.create(i, "late"); !errors.Is(err, kerr.RequestTimedOut) || !strings.Contains(err.Error(), "consul") {
+			t.Errorf("node %d: with consul away creating a topic is answered with %v", i+1, err)
+		}
+	}
+	server.SetFault(nil)
+	c.awaitRendezvous("ok")
+	c.createTopic("after", 3, nil)
+	c.awaitInSync("after", 3)
+	l.await(100)
+	c.unmoved("orders", before)
+	l.end()
+	c.compare("orders", 6)
+}
+
+// TestConsulForgetsWhoIsRegistered has the agent forget its services.
+func TestConsulForgetsWhoIsRegistered(t *testing.T) {
+	server := fake.New()
+	c := newClusterOn(t, server, nil)
+	c.createTopic("orders", 6, nil)
+	before := c.awaitInSync("orders", 3)
+	server.RestartAgent()
+	c.happened("registration-renewed")
+	c.createTopic("after", 3, nil)
+	c.unmoved("orders", before)
+}
+
+// happened waits until each node has an event of a kind.
+func (c *cluster) happened(kind string) {
+	c.t.Helper()
+	for i := range c.brokers {
+		c.until(kind, func() bool {
+			events, _ := c.brokers[i].Events(c.t.Context(), 0)
+			for _, e := range events {
+				if e.Kind == kind {
+					return true
+				}
+			}
+			return false
+		}, func() string { return "not" })
+	}
+}
+
+// TestConsulLosesItsData wipes Consul under load. The nodes go on with their own
+// copies, and one of them is written back.
+func TestConsulLosesItsData(t *testing.T) {
+	server := fake.New()
+	c := newClusterOn(t, server, nil)
+	c.createTopic("orders", 6, nil)
+	before := c.awaitInSync("orders", 3)
+	clusterID := c.standing(0, "all is well", func(s standing) bool { return s.UnderReplicated == 0 }).ClusterID
+	l := c.load("orders", 6)
+	l.await(100)
+	server.LoseData()
+	server.RestartAgent()
+	c.awaitRendezvous("metadata lost")
+	l.await(100)
+	if err := c.create(1, "late"); !errors.Is(err, kerr.RequestTimedOut) {
+		t.Errorf("with the metadata lost creating a topic is answered with %v", err)
+	}
+	c.unmoved("orders", before)
+
+	var done struct {
+		Node               int32
+		Topics, Partitions int
+	}
+	c.ask(2, "POST", "/cluster/restore", 2, &done)
+	if done.Topics != 1 || done.Partitions != 6 {
+		t.Errorf("written back: %+v", done)
+	}
+	c.awaitRendezvous("ok")
+	if why := c.refused(2, "POST", "/cluster/restore"); !strings.Contains(why, "no metadata is lost") {
+		t.Errorf("once more: %s", why)
+	}
+	c.createTopic("after", 3, nil)
+	c.awaitInSync("after", 3)
+	l.await(100)
+	c.unmoved("orders", before)
+	l.end()
+	c.compare("orders", 6)
+	for i := range c.brokers {
+		s := c.standing(i, "all is well", func(s standing) bool { return s.UnderReplicated == 0 && s.Controller > 0 })
+		if s.ClusterID != clusterID || len(s.Brokers) != 3 {
+			t.Errorf("node %d says %+v", i+1, s)
+		}
+	}
+	c.stop(0) // a node that starts now finds itself
+	c.start(0)
+	c.awaitInSync("orders", 3)
+}
+
+// TestANodeThatCannotBeAskedMayHaveANewerCopy cuts one off before the metadata is
+// to be written back.
+func TestANodeThatCannotBeAskedMayHaveANewerCopy(t *testing.T) {
+	server := fake.New()
+	c := newClusterOn(t, server, nil)
+	c.createTopic("orders", 3, nil)
+	c.awaitInSync("orders", 3)
+	server.LoseData()
+	server.RestartAgent()
+	c.awaitRendezvous("metadata lost")
+	c.wires[2].Mute(true)
+	if why := c.refused(0, "POST", "/cluster/restore"); !strings.Contains(why, "node 3 cannot be asked") {
+		t.Errorf("refused: %s", why)
+	}
+	var done struct{ Topics int }
+	c.ask(0, "POST", "/cluster/restore?force=true", 2, &done)
+	if done.Topics != 1 {
+		t.Errorf("written back: %+v", done)
+	}
+	c.wires[2].Mute(false)
+	c.awaitRendezvous("ok")
+	c.awaitInSync("orders", 3)
+}
