@@ -28,6 +28,7 @@ type consumeFlags struct {
 	format     string
 	partitions []int32
 	committed  bool
+	group      string
 }
 
 func newConsume(streams Streams) *cobra.Command {
@@ -38,12 +39,16 @@ func newConsume(streams Streams) *cobra.Command {
 		Long: `Write the records of a topic to standard output, each as the format says, and wait
 for more until interrupted.
 
+With --group, the partitions are shared among all who consume with the same group,
+and what has been written is committed: who comes later goes on there.
+
 The format is json, or a template (as in kcat) of:
 
 ` + formatHelp,
 		Example: `  understudy consume orders
   understudy consume orders --from 1h-ago --format '%p/%o %d %k: %v\n'
-  understudy consume orders --from start --exit-at-end --format json | jq .value`,
+  understudy consume orders --from start --exit-at-end --format json | jq .value
+  understudy consume orders --group billing`,
 		Args: args(1, 1, "topic"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.run(cmd, streams, args[0])
@@ -51,11 +56,12 @@ The format is json, or a template (as in kcat) of:
 	}
 	f.conn.add(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.from, "from", "start", "where to begin: "+positionHelp)
+	fl.StringVar(&f.from, "from", "start", "where to begin (in a group: where it has committed nothing): "+positionHelp)
 	fl.Int64Var(&f.count, "count", 0, "end after so many records; 0: no bound")
 	fl.BoolVar(&f.exitAtEnd, "exit-at-end", false, "end at what was the end of each partition at the start")
 	fl.StringVar(&f.format, "format", `%v\n`, "json, or a template")
 	fl.Int32SliceVar(&f.partitions, "partition", nil, "read only these partitions")
+	fl.StringVar(&f.group, "group", "", "take part in this consumer group")
 	fl.BoolVar(&f.committed, "read-committed", false, "leave out records of transactions that were aborted or are open")
 	return cmd
 }
@@ -74,22 +80,17 @@ func (f *consumeFlags) run(cmd *cobra.Command, streams Streams, topic string) er
 	}
 	opts := []kgo.Opt{
 		kgo.KeepControlRecords(), // they take offsets too, and the end may be one
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	if f.committed {
 		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
-	c, err := f.conn.connect(cmd.Context(), streams, opts...)
-	if err != nil {
-		return err
+	r := &reader{streams: streams, topic: topic, flags: f, print: print, out: bufio.NewWriterSize(streams.Out, 256<<10)}
+	if f.group == "" {
+		err = f.runAlone(cmd.Context(), r, at, opts)
+	} else if err = f.checkGroupFlags(cmd, at); err == nil {
+		err = f.runGroup(cmd.Context(), r, at, opts)
 	}
-	defer c.Close()
-	r := &reader{client: c, streams: streams, topic: topic, flags: f, print: print, out: bufio.NewWriterSize(streams.Out, 256<<10)}
-	if err := r.begin(cmd.Context(), at); err != nil {
-		return err
-	}
-	err = errors.Join(r.read(cmd.Context()), r.out.Flush())
 	if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		if f.count > 0 || f.exitAtEnd {
 			return errInterrupted
@@ -97,6 +98,19 @@ func (f *consumeFlags) run(cmd *cobra.Command, streams Streams, topic string) er
 		return nil // an endless reading ends by interruption
 	}
 	return err
+}
+
+// runAlone reads without a group.
+func (f *consumeFlags) runAlone(ctx context.Context, r *reader, at position, opts []kgo.Opt) (err error) {
+	opts = append(opts, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if r.client, err = f.conn.connect(ctx, r.streams, opts...); err != nil {
+		return err
+	}
+	defer r.client.Close()
+	if err := r.begin(ctx, at); err != nil {
+		return err
+	}
+	return errors.Join(r.read(ctx), r.out.Flush())
 }
 
 // reader reads one topic to standard output.
@@ -110,10 +124,11 @@ type reader struct {
 	line    []byte
 
 	printed int64
-	known   map[int32]bool  // partitions that are read
-	left    map[int32]int64 // with exit-at-end: partition to its end, while that is not reached
-	idle    int             // rounds without a record
-	looked  time.Time       // for new partitions
+	done    map[int32]kgo.EpochOffset // in a group: what to commit next, by partition
+	known   map[int32]bool            // partitions that are read
+	left    map[int32]int64           // with exit-at-end: partition to its end, while that is not reached
+	idle    int                       // rounds without a record
+	looked  time.Time                 // for new partitions
 }
 
 // begin finds out where to read and starts reading.
@@ -194,7 +209,13 @@ func (r *reader) finished() bool {
 func (r *reader) fetchErrors(fetches kgo.Fetches) error {
 	for _, e := range fetches.Errors() {
 		var loss *kgo.ErrDataLoss
+		var session *kgo.ErrGroupSession
 		switch {
+		case errors.As(e.Err, &session):
+			if fatal := groupTrouble(r.flags.group, session.Err); fatal != nil {
+				return fatal
+			}
+			r.streams.note("group %s: %s; joining again", r.flags.group, plain(session.Err))
 		case atEnd(e.Err):
 		case errors.As(e.Err, &loss):
 			r.streams.note("partition %d: offsets %d to %d are gone", loss.Partition, loss.ConsumedTo, loss.ResetTo)
@@ -220,6 +241,9 @@ func (r *reader) printAll(fetches kgo.Fetches) error {
 				return err
 			}
 			r.printed++
+		}
+		if r.done != nil {
+			r.done[rec.Partition] = kgo.EpochOffset{Epoch: rec.LeaderEpoch, Offset: rec.Offset + 1}
 		}
 		if r.flags.exitAtEnd && rec.Offset == end-1 {
 			r.reached(rec.Partition)
@@ -262,7 +286,7 @@ func (r *reader) afterPoll(ctx context.Context, some bool) error {
 		}
 		return nil
 	}
-	if len(r.flags.partitions) == 0 && time.Since(r.looked) > refreshAfter {
+	if len(r.flags.partitions) == 0 && r.flags.group == "" && time.Since(r.looked) > refreshAfter {
 		return r.addNew(ctx)
 	}
 	return nil

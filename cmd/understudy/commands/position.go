@@ -58,8 +58,9 @@ func parsePosition(s string, now time.Time) (position, error) {
 }
 
 // span is the part of one partition that is there to read: from the offset to
-// begin with to the first that is not there yet.
-type span struct{ from, end int64 }
+// begin with, which is not before the partition's start, to the first that is not
+// there yet.
+type span struct{ start, from, end int64 }
 
 // resolve asks the brokers what the position means in each partition.
 func (c *client) resolve(ctx context.Context, topic string, at position) (map[int32]span, error) {
@@ -95,7 +96,7 @@ func (c *client) resolve(ctx context.Context, topic string, at position) (map[in
 		case atTime:
 			from = times[p]
 		}
-		spans[p] = span{min(max(from, start), end), end}
+		spans[p] = span{start, min(max(from, start), end), end}
 	}
 	return spans, nil
 }
