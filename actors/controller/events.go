@@ -2,6 +2,9 @@ package controller
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"understudy/cluster/election"
 	"understudy/cluster/metadata"
@@ -32,7 +35,7 @@ type Deposed struct {
 // Registered: a broker is up, on a new start.
 type Registered struct {
 	Broker  metadata.Broker
-	Clean   bool // it was stopped cleanly before
+	Clean   bool // nothing of what it had acknowledged can be missing; every start of a broker is taken for one of the other kind
 	Emptied bool // it has another data directory than before: it is in sync nowhere
 }
 
@@ -139,11 +142,8 @@ func (e Deposed) String() string {
 
 func (e Registered) String() string {
 	s := fmt.Sprintf("node %d is up at %s:%d, broker epoch %d", e.Broker.ID, e.Broker.Host, e.Broker.Port, e.Broker.Epoch)
-	switch {
-	case e.Emptied:
+	if e.Emptied {
 		s += ", with a new data directory"
-	case !e.Clean:
-		s += ", after a stop that was not clean"
 	}
 	return s
 }
@@ -182,7 +182,11 @@ func (e Moved) String() string {
 func (e Moved) line(m Move) string { return fmt.Sprintf("%v %v; cause: %s", m, e.Step, e.Cause) }
 
 func (e TopicCreated) String() string {
-	return fmt.Sprintf("topic %s created: id %v, %d partitions, %d replicas, settings %v", e.Name, e.ID, e.Partitions, e.Replicas, e.Config)
+	s := fmt.Sprintf("topic %s created: id %v, %d partitions, %d replicas", e.Name, e.ID, e.Partitions, e.Replicas)
+	if len(e.Config) > 0 {
+		s += ", settings " + words(e.Config)
+	}
+	return s
 }
 
 func (e TopicDeleted) String() string { return fmt.Sprintf("topic %s deleted: id %v", e.Name, e.ID) }
@@ -192,7 +196,19 @@ func (e PartitionsAdded) String() string {
 }
 
 func (e ConfigChanged) String() string {
-	return fmt.Sprintf("settings of %v: %v, before %v", e.Resource, e.New, e.Old)
+	return fmt.Sprintf("settings of %v: %s, before %s", e.Resource, words(e.New), words(e.Old))
+}
+
+// words are settings as "a=1 b=2".
+func words(settings map[string]string) string {
+	if len(settings) == 0 {
+		return "none"
+	}
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		list = append(list, key+"="+settings[key])
+	}
+	return strings.Join(list, " ")
 }
 
 func (e Elected) String() string {

@@ -44,7 +44,7 @@ func TestATopicsLife(t *testing.T) {
 	if again := s.create("orders", 1, 1); again.ID == r.ID {
 		t.Error("the same id again")
 	}
-	want := fmt.Sprintf("topic orders created: id %v, 3 partitions, 1 replicas, settings map[retention.ms:5000]\ntopic orders: 5 partitions, before 3\ntopic orders deleted: id %v\n", r.ID, r.ID)
+	want := fmt.Sprintf("topic orders created: id %v, 3 partitions, 1 replicas, settings retention.ms=5000\ntopic orders: 5 partitions, before 3\ntopic orders deleted: id %v\n", r.ID, r.ID)
 	if got := s.told(); !strings.HasPrefix(got, want) {
 		t.Errorf("told:\n%s", got)
 	}
