@@ -53,12 +53,13 @@ type Machine struct {
 	settings topicconfig.Settings
 	tuning   Tuning
 
-	effects replica.Effects // reused
-	current *Append         // being handed to the core; nil otherwise
-	heard   bool            // another replica's message has not been carried out yet
-	dirty   bool            // has appended since it was last asked
-	failure error           // of a flush: the next Settle returns it
-	suspect bool            // a flush has failed, so that what is not durable may be gone
+	effects replica.Effects     // reused
+	current *Append             // being handed to the core; nil otherwise
+	heard   bool                // another replica's message has not been carried out yet
+	dirty   bool                // has appended since it was last asked
+	turned  producer.TurnedAway // by this replica, a moment ago
+	failure error               // of a flush: the next Settle returns it
+	suspect bool                // a flush has failed, so that what is not durable may be gone
 	onFlush func(messages.Offset, error)
 	reads   []replica.Read // not served yet
 	parcels []*parcel      // of the effects being carried out
@@ -132,6 +133,11 @@ func (m *Machine) admit(a *Append) {
 		a.refuse(messages.E("produce", messages.StorageError, m.tp.String(), m.failure))
 		return
 	}
+	a.result.LogAppendTime = messages.NoTimestamp
+	if m.core.Refusal(messages.AcksLeader) != messages.Unknown {
+		m.propose(a, 0) // is refused, and for that alone: what a replica that does not lead knows of producers may be old
+		return
+	}
 	verdict, err := m.checkProducer(a.Batches)
 	if err != nil {
 		a.refuse(err)
@@ -141,7 +147,6 @@ func (m *Machine) admit(a *Append) {
 	if a.Timeout > 0 {
 		deadline = m.world.Clock() + a.Timeout
 	}
-	a.result.LogAppendTime = messages.NoTimestamp
 	brokersTime := m.settings.TimestampType == batch.LogAppendTime
 	if verdict.Duplicate {
 		if brokersTime {
@@ -156,8 +161,14 @@ func (m *Machine) admit(a *Append) {
 			b.SetLogAppendTime(a.result.LogAppendTime)
 		}
 	}
+	m.propose(a, deadline)
+}
+
+func (m *Machine) propose(a *Append, deadline int64) {
 	if m.core.Propose(replica.Proposal{Batches: a.Batches, Acks: a.Acks, Deadline: deadline, Token: a}) {
 		m.log.Producers().Admit(a.Batches[0])
+	} else {
+		m.turned.Note(a.Batches[0])
 	}
 }
 
@@ -168,8 +179,15 @@ func (m *Machine) checkProducer(batches []batch.Batch) (producer.Verdict, error)
 	if len(batches) > 1 && b.HasProducer() {
 		return producer.Verdict{}, messages.E("produce", messages.InvalidRecord, m.tp.String(), errors.New("an idempotent producer must send one batch at a time"))
 	}
-	return m.log.Producers().Check(b)
+	known := m.log.Producers()
+	verdict, err := known.Check(b)
+	if m.turned.Any() && (messages.KindOf(err) == messages.OutOfOrderSequence || err == nil && !known.Knows(b)) && m.turned.Holds(b) {
+		return verdict, messages.E("produce", messages.NotLeader, m.tp.String(), errHeld)
+	}
+	return verdict, err
 }
+
+var errHeld = errors.New("a batch before it was refused a moment ago, and must come first")
 
 // Flushed takes the completion of a flush. A failed one fails the replica: what
 // was to be synced may be lost though the page cache still shows it.
@@ -332,6 +350,9 @@ func (m *Machine) answerAll(cause error) {
 func (m *Machine) answer(a replica.Answer) {
 	switch asked := a.Token.(type) {
 	case *Append:
+		if messages.KindOf(a.Err) == messages.NotLeader { // it led when the batch came, and may lead again when the next one comes
+			m.turned.Note(asked.Batches[0])
+		}
 		asked.result.Base, asked.result.LogStart, asked.result.Err = a.Base, a.LogStart, a.Err
 		asked.answer()
 	case *deleteRecordsAsk:

@@ -195,6 +195,81 @@ func TestARepetitionIsAnsweredWithTheFirstOffsetAndNotBeforeItIsCommitted(t *tes
 	}
 }
 
+// TestAReplicaThatDoesNotLeadSaysOnlyThat: what it knows of producers may be old.
+func TestAReplicaThatDoesNotLeadSaysOnlyThat(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	r.append(messages.AcksAll, records(2, 0))
+	r.settle()
+	r.flushed()
+	r.follow(2, 4)
+	later := r.append(messages.AcksAll, records(1, 9))
+	r.settle()
+	r.wantRefused(later, messages.NotLeader)
+}
+
+// TestBatchesBehindARefusedOneAreNotAGap has a replica become the leader between
+// two batches that a producer has under way.
+func TestBatchesBehindARefusedOneAreNotAGap(t *testing.T) {
+	for name, known := range map[string]int32{"a producer that has written": 2, "a new producer": 0} {
+		r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+		if known > 0 {
+			r.append(messages.AcksAll, records(int(known), 0))
+			r.settle()
+			r.flushed()
+		}
+		r.follow(2, 4)
+		first := r.append(messages.AcksAll, records(1, known))
+		r.settle()
+		r.wantRefused(first, messages.NotLeader)
+		r.machine.Assign(metadata.Partition{Replicas: []messages.BrokerID{1, 2}, ISR: []messages.BrokerID{1}, Leader: 1, LeaderEpoch: 5, Revision: 9, UncleanEpoch: messages.NoEpoch})
+		second := r.append(messages.AcksAll, records(1, known+1))
+		r.settle()
+		r.wantRefused(second, messages.NotLeader)
+		first, second = r.append(messages.AcksAll, records(1, known)), r.append(messages.AcksAll, records(1, known+1))
+		r.settle()
+		r.flushed()
+		r.wantAnswer(first, messages.Offset(known))
+		r.wantAnswer(second, messages.Offset(known)+1)
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
+// TestBatchesBehindOneRefusedForTooFewReplicasAreNotAGap is the same for a leader
+// whose in-sync set grows in between.
+func TestBatchesBehindOneRefusedForTooFewReplicasAreNotAGap(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), map[string]string{"min.insync.replicas": "2"})
+	both := []messages.BrokerID{1, 2}
+	p := metadata.Partition{Replicas: both, ISR: both[:1], Leader: 1, LeaderEpoch: 4, Revision: 8, UncleanEpoch: messages.NoEpoch}
+	r.machine.Assign(p)
+	first := r.append(messages.AcksAll, records(1, 0))
+	r.settle()
+	r.wantRefused(first, messages.NotEnoughReplicas)
+	p.ISR, p.Revision = both, 9
+	r.machine.Assign(p)
+	second := r.append(messages.AcksAll, records(1, 1))
+	r.settle()
+	r.wantRefused(second, messages.NotLeader)
+	if end := r.stage.view.Log.End; end != 0 {
+		t.Errorf("the log ends at %d", end)
+	}
+}
+
+// follow has the rig's machine follow another replica in an epoch.
+func (r *rig) follow(leader messages.BrokerID, epoch messages.LeaderEpoch) {
+	r.t.Helper()
+	r.machine.Assign(metadata.Partition{Replicas: []messages.BrokerID{1, 2}, ISR: []messages.BrokerID{1, 2}, Leader: leader, LeaderEpoch: epoch, Revision: 8, UncleanEpoch: messages.NoEpoch})
+	r.settle()
+}
+
+func (r *rig) wantRefused(slot int, kind messages.Kind) {
+	r.t.Helper()
+	if got, ok := r.answers.got[slot]; !ok || messages.KindOf(got.Err) != kind {
+		r.t.Errorf("append %d was answered: %v with %+v, want %v", slot, ok, got, kind)
+	}
+}
+
 func TestTheBrokersTimeIsStampedWhereTheTopicAsksForIt(t *testing.T) {
 	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), map[string]string{"message.timestamp.type": "LogAppendTime"})
 	b := records(1, messages.NoSequence)

@@ -40,7 +40,7 @@ type Proposal struct {
 // Answer comes with the effects: with acks=all when the high watermark has passed
 // the last record; otherwise with the effects that append it.
 func (r *Replica) Propose(p Proposal) bool {
-	if kind := r.refusal(p.Acks); kind != messages.Unknown {
+	if kind := r.Refusal(p.Acks); kind != messages.Unknown {
 		r.refuse("produce", kind, p.Token)
 		return false
 	}
@@ -64,8 +64,8 @@ func (r *Replica) Propose(p Proposal) bool {
 	return true
 }
 
-// refusal is the kind of error with which records are refused now; Unknown: none.
-func (r *Replica) refusal(acks messages.Acks) messages.Kind {
+// Refusal is the kind of error with which records are refused now; Unknown: none.
+func (r *Replica) Refusal(acks messages.Acks) messages.Kind {
 	switch {
 	case r.role == Broken:
 		return brokenKind(r.broken)
@@ -104,7 +104,7 @@ func (r *Replica) minISR() int {
 // last, were appended before: a producer has repeated itself.
 func (r *Replica) Await(base, last messages.Offset, deadline int64, token any) {
 	w := waiter{until: last + 1, base: base, deadline: deadline, token: token}
-	switch kind := r.refusal(messages.AcksAll); {
+	switch kind := r.Refusal(messages.AcksAll); {
 	case r.role == Leader && last < r.hw:
 		r.answer(w, nil)
 	case kind != messages.Unknown:
@@ -119,7 +119,7 @@ func (r *Replica) Await(base, last messages.Offset, deadline int64, token any) {
 // every in-sync replica has done so; Answer.Base is then the low watermark.
 func (r *Replica) DeleteBefore(before messages.Offset, deadline int64, token any) {
 	const op = "delete records"
-	if kind := r.refusal(messages.AcksLeader); kind != messages.Unknown {
+	if kind := r.Refusal(messages.AcksLeader); kind != messages.Unknown {
 		r.refuse(op, kind, token)
 		return
 	}
