@@ -111,6 +111,10 @@ func (r *replicaActor) work(mail mailbox.Mail) {
 func (r *replicaActor) handle(message any) {
 	switch m := message.(type) {
 	case *Append:
+		if err := m.fenced(r.slot.handle.tp, r.machine.core.Status().Epoch); err != nil {
+			m.refuse(err)
+			return
+		}
 		r.machine.Append(m)
 	case *link.Incoming:
 		r.incoming = append(r.incoming, m)

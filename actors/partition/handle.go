@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,11 @@ type Append struct {
 	Reply   Replier
 	Slot    int // which of the caller's appends this is; given back with the reply
 
+	// Bound has the append refused, as FencedLeaderEpoch, unless the replica is in
+	// this Epoch: what the caller wants written follows from what it has read in it.
+	Bound bool
+	Epoch messages.LeaderEpoch
+
 	result Result
 }
 
@@ -41,6 +47,14 @@ type Result struct {
 
 // answer replies. The Append is the caller's again from then on.
 func (a *Append) answer() { a.Reply.Appended(a.Slot, a.result) }
+
+// fenced says why an append that belongs to one epoch cannot be made in another, or nil.
+func (a *Append) fenced(tp messages.TopicPartition, now messages.LeaderEpoch) error {
+	if !a.Bound || a.Epoch == now {
+		return nil
+	}
+	return messages.E("append", messages.FencedLeaderEpoch, tp.String(), fmt.Errorf("epoch %d, now %d", a.Epoch, now))
+}
 
 func (a *Append) refuse(err error) {
 	a.result = Result{Base: messages.NoOffset, LogAppendTime: messages.NoTimestamp, LogStart: messages.NoOffset, Err: err}

@@ -168,6 +168,40 @@ func TestAPanicFailsOnePartitionAlone(t *testing.T) {
 	}
 }
 
+// TestAnAppendOfAnotherEpochIsRefused has appends that belong to one epoch come in
+// the next.
+func TestAnAppendOfAnotherEpochIsRefused(t *testing.T) {
+	tr := plant(t, vfs.NewMem(vfs.MemOptions{}))
+	tr.createTopic("orders", someTopic, 1)
+	h := tr.await(someTopic, orders0)
+	bound := func(epoch messages.LeaderEpoch) error {
+		reply := make(result, 1)
+		h.Append(&Append{Batches: []batch.Batch{records(1, messages.NoSequence)}, Acks: messages.AcksAll, Reply: reply, Bound: true, Epoch: epoch})
+		return (<-reply).Err
+	}
+	if err := bound(0); err != nil {
+		t.Error(err)
+	}
+	tr.edit(func(e *metadata.Edit) {
+		e.SetPartition(orders0, metadata.Partition{
+			Replicas: []messages.BrokerID{1}, ISR: []messages.BrokerID{1}, Leader: 1, LeaderEpoch: 1, UncleanEpoch: messages.NoEpoch})
+	})
+	for h.View().Epoch != 1 {
+		changed := make(chan struct{})
+		w := NewWaiter(func() { close(changed) })
+		if h.Wait(w); h.View().Epoch != 1 {
+			<-changed
+		}
+		h.Cancel(w)
+	}
+	if err := bound(0); messages.KindOf(err) != messages.FencedLeaderEpoch {
+		t.Errorf("an append of the epoch before was answered with %v", err)
+	}
+	if err := bound(1); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestADeletedTopicsPartitionsRefuseAndLeaveNothing(t *testing.T) {
 	disk := vfs.NewMem(vfs.MemOptions{})
 	tr := plant(t, disk)
