@@ -29,6 +29,8 @@ type Options struct {
 	Listen  string        // empty: a free port of 127.0.0.1, kept over restarts
 	Args    []string      // further arguments of `understudy server`
 	Env     []string      // further environment, NAME=VALUE
+	Under   []string      // a command that the binary is run under, and which becomes it: ip netns exec NAME
+	Output  io.Writer     // where all that it prints goes as well; nil: nowhere
 	Ready   time.Duration // how long a start may take; 0: 30 s
 }
 
@@ -85,13 +87,14 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.options.Ready)
 	defer cancel()
-	cmd := exec.Command(b.options.Binary, b.args()...)
+	line := slices.Concat(b.options.Under, []string{b.options.Binary}, b.args())
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(cleanEnviron(), b.options.Env...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	cmd.Stderr = &b.output
+	cmd.Stderr = b.printed()
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return err
@@ -109,6 +112,14 @@ func (b *Broker) args() []string {
 	return slices.Concat([]string{
 		"server", "--data-dir", b.options.DataDir, "--listen", b.options.Listen, "--admin-listen", admin,
 	}, b.options.Args)
+}
+
+// printed takes what the broker prints.
+func (b *Broker) printed() io.Writer {
+	if b.options.Output == nil {
+		return &b.output
+	}
+	return io.MultiWriter(&b.output, b.options.Output)
 }
 
 // cleanEnviron is the environment without settings of the broker.
@@ -132,7 +143,7 @@ func (b *Broker) follow(cmd *exec.Cmd, stdout io.Reader, began time.Time, ready 
 			default: // it said so before
 			}
 		}
-		fmt.Fprintln(&b.output, line)
+		fmt.Fprintln(b.printed(), line)
 	}
 	_, _ = io.Copy(io.Discard, stdout)
 	err := cmd.Wait()
