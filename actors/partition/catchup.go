@@ -24,7 +24,7 @@ func (m *Machine) serveReads() bool {
 
 // load reads batches for a follower that is behind; none if they cannot be read.
 func (m *Machine) load(q replica.Read) []batch.Batch {
-	slice, err := m.log.Publish(m.log.End()).Read(q.From, int(q.MaxBytes), true)
+	slice, err := m.log.Publish(m.log.End()).ReadAll(q.From, int(q.MaxBytes))
 	if err != nil || slice == nil {
 		return nil
 	}

@@ -28,7 +28,8 @@ type Record struct {
 	TimestampDelta int64  // from the batch's base timestamp, ms
 	Key, Value     []byte // nil is null, which is not the same as empty
 
-	headers   []byte
+	body      []byte // all that the length counts
+	headers   int    // where in body the headers begin
 	headCount int32
 }
 
@@ -56,7 +57,7 @@ func (r *Record) NumHeaders() int { return int(r.headCount) }
 // InvalidRecord, comes last.
 func (r *Record) Headers() iter.Seq2[Header, error] {
 	return func(yield func(Header, error) bool) {
-		c := cursor{buf: r.headers}
+		c := cursor{buf: r.body, at: r.headers}
 		for range r.headCount {
 			h := Header{Key: c.bytes(), Value: c.bytes()}
 			if c.bad || h.Key == nil {
@@ -103,16 +104,30 @@ func Records(b Batch, payload []byte) iter.Seq2[Record, error] {
 	}
 }
 
+// AppendTo appends the record as it is encoded, its length in front, with shift
+// (ms) added to the timestamp delta: for a batch whose base timestamp is another.
+func (r *Record) AppendTo(dst []byte, shift int64) []byte {
+	if shift == 0 {
+		dst = binary.AppendVarint(dst, int64(len(r.body)))
+		return append(dst, r.body...)
+	}
+	_, n := binary.Varint(r.body[1:])
+	rest, delta := r.body[1+n:], r.TimestampDelta+shift
+	dst = binary.AppendVarint(dst, int64(1+varintSize(delta)+len(rest)))
+	dst = binary.AppendVarint(append(dst, r.body[0]), delta)
+	return append(dst, rest...)
+}
+
 // parseRecord reads what follows a record's length. Headers are only counted.
 func parseRecord(body []byte) (r Record, ok bool) {
 	c := cursor{buf: body, at: 1}
-	r.Attributes = int8(body[0])
+	r.body, r.Attributes = body, int8(body[0])
 	r.TimestampDelta = c.varint()
 	offset := c.varint()
 	r.Key = c.bytes()
 	r.Value = c.bytes()
 	count := c.varint()
-	r.OffsetDelta, r.headCount, r.headers = int32(offset), int32(count), body[c.at:]
+	r.OffsetDelta, r.headCount, r.headers = int32(offset), int32(count), c.at
 	switch {
 	case c.bad, offset < 0, offset > math.MaxInt32, count < 0:
 		return r, false

@@ -91,6 +91,13 @@ func Build(dst []byte, bu *batch.Builder, c batch.Codec, level int) (batch.Batch
 	return assemble(dst, bu.Fields(), c, level, bu.Payload())
 }
 
+// Assemble appends a batch of f, with the records section payload packed by f's
+// codec, to dst and returns it. The error is of kind MessageTooLarge if no batch
+// can be so large.
+func Assemble(dst []byte, f batch.Fields, payload []byte, level int) (batch.Batch, error) {
+	return assemble(dst, f, batch.Codec(f.Attributes&batch.AttrCodec), level, payload)
+}
+
 // assemble packs payload and makes a batch of it and f. The error is of kind
 // MessageTooLarge if no batch can be so large.
 func assemble(dst []byte, f batch.Fields, c batch.Codec, level int, payload []byte) (batch.Batch, error) {

@@ -225,3 +225,16 @@ func (s *State) All() iter.Seq[Info] {
 		}
 	}
 }
+
+// LastBatches yields for each producer the last offset of the newest batch that
+// is remembered of it: what a log must keep, so that the producer's next batch can
+// be told from one out of order when the state is read from the log again.
+func (s *State) LastBatches() iter.Seq2[messages.ProducerID, messages.Offset] {
+	return func(yield func(messages.ProducerID, messages.Offset) bool) {
+		for id, e := range s.entries {
+			if e.recent > 0 && !yield(id, e.batches[e.recent-1].lastOffset) {
+				return
+			}
+		}
+	}
+}

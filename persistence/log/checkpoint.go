@@ -29,6 +29,7 @@ type Checkpoint struct {
 	Segment    messages.Offset      `json:"segment"`    // base of the segment that Recovery lies in
 	Position   int64                `json:"position"`   // and where in its file
 	Snapshot   messages.Offset      `json:"snapshot"`   // newest producer snapshot; NoOffset: none
+	Cleaned    messages.Offset      `json:"cleaned"`    // what lies before was compacted
 	Committed  messages.Offset      `json:"committed"`  // what replication knew to be committed; the caller's to set
 	Segments   []segment.Info       `json:"segments"`
 	Epochs     []replica.EpochStart `json:"epochs"`
@@ -43,7 +44,7 @@ func (l *Log) Checkpoint() Checkpoint {
 		Clean: l.clean, Generation: l.state.generation(),
 		Start: l.start, End: l.end,
 		Recovery: l.durable.offset, Segment: l.durable.base, Position: l.durable.pos,
-		Snapshot: messages.NoOffset, Epochs: l.epochs,
+		Snapshot: messages.NoOffset, Cleaned: l.cleaned, Epochs: l.epochs,
 		Segments: make([]segment.Info, 0, len(l.segs)),
 	}
 	if l.clean {
@@ -60,24 +61,24 @@ func (l *Log) Checkpoint() Checkpoint {
 //	 0           8         12        20        24
 //	+-----------+---------+---------+---------+---------------------------
 //	| "USCKPT"  | CRC32C  | run     | number  | entries, by key
-//	| version 2 | of the  |         | of      |
+//	| version 3 | of the  |         | of      |
 //	|           | rest    |         | entries |
 //	+-----------+---------+---------+---------+---------------------------
 //
 //	entry: key length, key, flags (1: clean), generation, start, end, recovery,
-//	       segment, position, snapshot, committed,
+//	       segment, position, snapshot, cleaned, committed,
 //	       number of segments, (base, size, max timestamp, max offset, first)...,
 //	       number of epochs, (epoch, start)...
 //
 // Integers before the entries are big-endian, those in them varints (the lengths,
 // numbers and generation unsigned).
 const (
-	checkpointMagic   = "USCKPT\x00\x02"
+	checkpointMagic   = "USCKPT\x00\x03"
 	checkpointHead    = 24
 	maxCheckpointFile = 1 << 30 // bytes
 	minSegmentEntry   = 5       // bytes that a segment takes at least, and so on
 	minEpochEntry     = 2
-	minEntry          = 12
+	minEntry          = 13
 )
 
 // WriteCheckpoints replaces the file at a path by one with these checkpoints,
@@ -118,7 +119,7 @@ func ReadCheckpoints(fs vfs.FS, file string) (run int64, checkpoints map[string]
 
 func decodeCheckpoints(content []byte) (run int64, checkpoints map[string]Checkpoint, err error) {
 	if len(content) < checkpointHead || string(content[:8]) != checkpointMagic {
-		return 0, nil, errors.New("is no checkpoint file of version 2")
+		return 0, nil, errors.New("is no checkpoint file of version 3")
 	}
 	if crc32.Checksum(content[12:], castagnoli) != binary.BigEndian.Uint32(content[8:]) {
 		return 0, nil, errors.New("does not match its checksum")
@@ -145,7 +146,7 @@ func (c Checkpoint) appendTo(b []byte) []byte {
 		flags = 1
 	}
 	b = binary.AppendUvarint(append(b, flags), c.Generation)
-	for _, v := range [...]int64{c.Start, c.End, c.Recovery, c.Segment, c.Position, c.Snapshot, c.Committed} {
+	for _, v := range [...]int64{c.Start, c.End, c.Recovery, c.Segment, c.Position, c.Snapshot, c.Cleaned, c.Committed} {
 		b = binary.AppendVarint(b, v)
 	}
 	b = binary.AppendUvarint(b, uint64(len(c.Segments)))
@@ -165,7 +166,7 @@ func readCheckpoint(r *fields) (c Checkpoint) {
 	flags := r.bytes(1)
 	c.Clean = len(flags) == 1 && flags[0]&1 != 0
 	c.Generation = r.uvarint()
-	for _, v := range [...]*int64{&c.Start, &c.End, &c.Recovery, &c.Segment, &c.Position, &c.Snapshot, &c.Committed} {
+	for _, v := range [...]*int64{&c.Start, &c.End, &c.Recovery, &c.Segment, &c.Position, &c.Snapshot, &c.Cleaned, &c.Committed} {
 		*v = r.varint()
 	}
 	c.Segments = make([]segment.Info, r.count(minSegmentEntry))

@@ -68,6 +68,9 @@ type workload struct {
 
 	segment int64 // bytes
 
+	compacts  bool            // the log is compacted now and then
+	committed messages.Offset // then: nothing below is truncated, and nothing above compacted
+
 	now outcome   // what the log should hold
 	may []outcome // what it may hold instead while an operation is under way
 }
@@ -94,6 +97,10 @@ func (w *workload) options() Options {
 	o.Settings.IndexIntervalBytes = 300
 	o.Settings.RetentionBytes = 2 * w.segment
 	o.Settings.RetentionMs = 1_000_000
+	o.Settings.Compact = w.compacts
+	if w.compacts {
+		o.Settings.RetentionBytes = 6 * w.segment
+	}
 	return o
 }
 
@@ -174,7 +181,7 @@ func (w *workload) truncate() error {
 	}
 	to := w.now.end() - w.rnd.Int64N(w.now.end()-w.now.start+1)/3
 	shorter := w.now.upTo(to)
-	if shorter.end() < shorter.start {
+	if shorter.end() < max(shorter.start, w.committed) {
 		return nil
 	}
 	w.now.acked = min(w.now.acked, shorter.end()) // it is gone bit by bit
@@ -186,6 +193,7 @@ func (w *workload) truncate() error {
 
 func (w *workload) truncateAll() error {
 	start := w.rnd.Int64N(w.now.end() + 50)
+	w.committed = 0
 	w.now.acked = messages.NoOffset // it is gone bit by bit
 	w.begin()
 	empty := w.now.start
@@ -232,6 +240,9 @@ func (w *workload) run(n int) error {
 }
 
 func (w *workload) step() error {
+	if w.compacts && w.rnd.IntN(8) == 0 {
+		return w.clean()
+	}
 	switch k := w.rnd.IntN(40); {
 	case k < 20:
 		return w.append()
@@ -301,8 +312,12 @@ func matches(l *Log, h outcome) error {
 // check compares a recovered log with what it may hold, which then is settled.
 func (w *workload) check(l *Log) error {
 	var failed []error
+	compare := matches
+	if w.compacts {
+		compare = matchesCompacted
+	}
 	for _, o := range append([]outcome{w.now}, w.may...) {
-		err := matches(l, o)
+		err := compare(l, o)
 		if err == nil {
 			w.now, w.may = o, nil
 			w.now.history = w.now.upTo(l.End())
@@ -367,6 +382,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 func (w *workload) recover(left *vfs.Mem) error {
 	after := newWorkload(left, 1)
 	after.segment, after.now, after.may = w.segment, w.now, w.may
+	after.compacts, after.committed = w.compacts, w.committed
 	if err := after.start(); err != nil {
 		return err
 	}

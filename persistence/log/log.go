@@ -23,6 +23,11 @@ type Settings struct {
 	RetentionMs        int64 // records older than this may go; -1: never (retention.ms)
 	RetentionBytes     int64 // what is more than this may go; -1: no limit (retention.bytes)
 
+	Compact            bool  // of each key only the last record need stay (cleanup.policy)
+	MinCompactionLagMs int64 // records younger than this are not compacted (min.compaction.lag.ms)
+	MaxCompactionLagMs int64 // those that are older should be (max.compaction.lag.ms)
+	DeleteRetentionMs  int64 // how long tombstones stay (delete.retention.ms)
+
 	// Preallocate is how many bytes of disk blocks are reserved ahead of the
 	// writes at most; a small log reserves as much as it has. 0: DefaultPreallocate;
 	// negative: nothing is reserved.
@@ -81,9 +86,10 @@ type Log struct {
 	recent    *recentEnds     // nil when nothing was appended for a while
 	restedAt  messages.Offset // the end when that was last looked at
 	markFile  *segment.Handle
-	markSeq   uint64 // guarded by syncing
-	view      *View  // the last one published
-	untouched bool   // opened by a clean checkpoint, and nothing was changed since
+	markSeq   uint64    // guarded by syncing
+	view      *View     // the last one published
+	cleaning  *Cleaning // nil: none is under way
+	untouched bool      // opened by a clean checkpoint, and nothing was changed since
 
 	syncing sync.Mutex // held while a sync runs, and while files are taken away; before mu
 
@@ -95,6 +101,7 @@ type Log struct {
 	endPos   int64 // position of end in the last segment
 	size     int64 // bytes of all segments
 	durable  mark
+	cleaned  messages.Offset      // what lies before was compacted
 	epochs   []replica.EpochStart // copied on every change
 	state    state
 	failed   error

@@ -10,6 +10,7 @@ import (
 
 	"understudy/messages"
 	"understudy/messages/batch"
+	"understudy/messages/codec"
 	"understudy/persistence/flush"
 	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
@@ -26,6 +27,8 @@ type maker struct {
 	producer  messages.ProducerID
 	sequence  int32
 	rnd       *rand.Rand
+	keys      int         // how many keys there are, some with tombstones; 0: another for each record
+	codec     batch.Codec // of the next batches
 }
 
 func newMaker() *maker {
@@ -46,9 +49,19 @@ func (m *maker) batch(n int) batch.Batch {
 			binary.LittleEndian.PutUint64(value[j:], m.rnd.Uint64())
 		}
 		m.timestamp++
-		bu.Add(m.timestamp, fmt.Appendf(nil, "key %d", m.next+int64(i)), value)
+		key := fmt.Appendf(nil, "key %d", m.next+int64(i))
+		if m.keys > 0 {
+			key = fmt.Appendf(nil, "key %d", m.rnd.IntN(m.keys))
+			if m.rnd.IntN(6) == 0 {
+				value = nil
+			}
+		}
+		bu.Add(m.timestamp, key, value, batch.Header{Key: []byte("n"), Value: fmt.Append(nil, i)})
 	}
-	b := bu.Build(nil)
+	b, err := codec.Build(nil, bu, m.codec, codec.DefaultLevel)
+	if err != nil {
+		panic(err)
+	}
 	b.Stamp(m.next, m.epoch)
 	m.next = b.NextOffset()
 	return b

@@ -51,7 +51,7 @@ func (l *Log) openClean(c *Checkpoint) error {
 		l.size += info.Size
 		l.endPos = info.Size
 	}
-	l.start, l.end, l.epochs, l.snapshot = c.Start, c.End, c.Epochs, c.Snapshot
+	l.start, l.end, l.epochs, l.snapshot, l.cleaned = c.Start, c.End, c.Epochs, c.Snapshot, c.Cleaned
 	l.state = state{start: c.Start, gen: c.Generation}
 	l.durable = l.endMark()
 	l.report.Clean, l.untouched = true, true
@@ -110,6 +110,7 @@ func (l *Log) touch() error {
 // so that the log can be opened again by its Checkpoint alone. Readers at work
 // come to their end; whoever begins to read now gets an error.
 func (l *Log) Close(clean bool) error {
+	l.stopCleaning()
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	if l.isClosed() {

@@ -66,7 +66,24 @@ func (l *Log) recover(c *Checkpoint) error {
 	if err := r.findEpochs(); err != nil {
 		return err
 	}
-	return r.settle()
+	if err := r.settle(); err != nil {
+		return err
+	}
+	l.cleaned = r.cleaned()
+	return nil
+}
+
+// cleaned is up to where the log is known to be compacted. That it was further is
+// no loss: it is done again.
+func (r *recovery) cleaned() messages.Offset {
+	if r.c == nil {
+		return r.l.start
+	}
+	cleaned := r.c.Cleaned
+	if floor, cut := r.l.state.floor(r.c.Generation); cut {
+		cleaned = min(cleaned, floor)
+	}
+	return min(max(cleaned, r.l.start), r.l.end)
 }
 
 // list reads the directory, and clears away what earlier deletions left.
@@ -83,7 +100,7 @@ func (r *recovery) list() error {
 	for _, e := range entries {
 		base, suffix, ok := segment.ParseName(e.Name)
 		switch {
-		case strings.HasSuffix(e.Name, segment.DeletedSuffix) || strings.HasSuffix(e.Name, tmpSuffix):
+		case isLeftover(e.Name):
 			if err := l.dir.FS.Remove(l.dir.Join(e.Name)); err != nil {
 				return r.broken(l.dir.Join(e.Name), err)
 			}
@@ -94,6 +111,12 @@ func (r *recovery) list() error {
 	}
 	slices.SortFunc(r.files, func(a, b file) int { return int(min(max(a.base-b.base, -1), 1)) })
 	return nil
+}
+
+// isLeftover reports whether a file is no part of the log, or not any more.
+func isLeftover(name string) bool {
+	return slices.ContainsFunc([]string{segment.DeletedSuffix, segment.CleanedSuffix, tmpSuffix},
+		func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 }
 
 func (r *recovery) broken(path string, err error) error {
@@ -201,8 +224,11 @@ func (r *recovery) readSegments() error {
 	if len(r.files) > 0 {
 		r.next = r.files[0].base
 	}
-	for i, f := range r.files {
-		end, damage, err := r.readSegment(i, f)
+	for i := 0; i < len(r.files); i++ {
+		end, damage, err := r.readSegment(i, r.files[i])
+		if err == nil && damage == nil {
+			err = r.dropReplaced(i)
+		}
 		if err != nil {
 			return err
 		}
@@ -216,6 +242,23 @@ func (r *recovery) readSegments() error {
 			return r.cut(i, end, damage)
 		}
 	}
+	return nil
+}
+
+// dropReplaced removes the segments behind segment i whose offsets it has, up to
+// where another begins: compaction has put it in their place.
+func (r *recovery) dropReplaced(i int) error {
+	next := i + 1
+	for next < len(r.files) && r.files[next].base < r.next {
+		next++
+	}
+	if next == i+1 || next == len(r.files) || r.files[next].base != r.next {
+		return nil // or else it is damage
+	}
+	if err := r.remove(r.files[i+1 : next]); err != nil {
+		return err
+	}
+	r.files = slices.Delete(r.files, i+1, next)
 	return nil
 }
 
@@ -235,17 +278,44 @@ func (r *recovery) readSegment(i int, f file) (end int64, damage, err error) {
 		}
 		if known || err != nil {
 			r.next = r.files[i+1].base
+			r.began, r.epochs = messages.NoOffset, nil // those of what was durable are known
 			return f.size, nil, err
 		}
 		r.next = f.base
 	case r.claim.exact && r.claim.base == f.base:
-		if short := r.claim.pos - f.size; short > 0 {
-			end, _, err := r.scan(s, 0, f.size)
-			return end, fmt.Errorf("file has %d bytes, and %d were durable: %d are missing", f.size, r.claim.pos, short), err
+		if last {
+			if short := r.claim.pos - f.size; short > 0 {
+				end, _, err := r.scan(s, 0, f.size)
+				return end, fmt.Errorf("file has %d bytes, and %d were durable: %d are missing", f.size, r.claim.pos, short), err
+			}
+		} else if right, err := r.atClaim(s); err != nil || !right {
+			return r.scanAll(s, err)
 		}
 		from, r.next = r.claim.pos, r.claim.offset
 	}
 	return r.scan(s, from, f.size)
+}
+
+// atClaim reports whether a batch begins where the claim says that its offset is.
+// If not, the segment may have been compacted since.
+func (r *recovery) atClaim(s *segment.Segment) (bool, error) {
+	f, err := s.Pin()
+	if err != nil {
+		return false, r.broken(s.Path(), err)
+	}
+	defer s.Unpin()
+	w := segment.Scan(f, r.claim.pos, s.Size())
+	defer w.Close()
+	return w.Next() && w.Header().BaseOffset() == r.claim.offset, nil
+}
+
+// scanAll scans a segment from its beginning.
+func (r *recovery) scanAll(s *segment.Segment, err error) (end int64, damage, _ error) {
+	if err != nil {
+		return 0, nil, err
+	}
+	r.next = s.Base()
+	return r.scan(s, 0, s.Size())
 }
 
 // info is what is known of segment i. known tells that the checkpoint has it as a
@@ -290,6 +360,7 @@ func (r *recovery) scan(s *segment.Segment, from, to int64) (end int64, damage, 
 	if n := len(r.epochs); n > 0 {
 		epoch = r.epochs[n-1].Epoch
 	}
+	hollow := false
 	for end = from; w.Next(); end = w.End() {
 		h := w.Header()
 		if h.BaseOffset() != r.next || h.LeaderEpoch() < epoch {
@@ -302,9 +373,10 @@ func (r *recovery) scan(s *segment.Segment, from, to int64) (end int64, damage, 
 		epoch = h.LeaderEpoch()
 		r.epochs = addEpoch(r.epochs, epoch, r.next)
 		r.next = h.NextOffset()
+		hollow = hollow || h.IsEmpty()
 	}
 	r.l.report.Scanned += end - from
-	s.SetChecked(from, end)
+	s.SetChecked(from, end, hollow)
 	if end > from || to > end {
 		r.scanned = append(r.scanned, s)
 	}

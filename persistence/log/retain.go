@@ -13,27 +13,28 @@ import (
 // beyond retention.bytes. Nothing at or above the high watermark goes. It returns
 // how many segments were removed; the log then begins at a later offset, durably.
 //
-// Records without timestamps do not grow old.
+// Records without timestamps do not grow old. A segment of which compaction has
+// left no records goes with the one behind it.
 func (l *Log) Retain(nowMs int64, hw messages.Offset) (removed int, err error) {
 	if err := l.ready("retain"); err != nil {
 		return 0, err
 	}
 	settings := l.current()
 	size := l.size
-	for removed < len(l.segs) {
-		s := l.segs[removed]
-		if s.Size() == 0 || l.segmentEnd(removed) > hw {
+	for i, s := range l.segs {
+		if s.Size() == 0 || l.segmentEnd(i) > hw {
 			break
 		}
-		goes, err := l.goes(s, removed, size, nowMs, settings)
+		goes, err := l.goes(s, i, size, nowMs, settings)
 		if err != nil {
 			return 0, l.fail("retain", s.Path(), err)
 		}
-		if !goes {
+		if goes {
+			removed = i + 1
+		} else if newest, err := s.Max(); err != nil || newest.Timestamp != messages.NoTimestamp || !s.Hollow() {
 			break
 		}
 		size -= s.Size()
-		removed++
 	}
 	if removed == 0 {
 		return 0, nil

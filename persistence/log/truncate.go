@@ -4,12 +4,15 @@ import (
 	"slices"
 
 	"understudy/messages"
+	"understudy/messages/batch"
 	"understudy/persistence/segment"
 )
 
 // Truncate takes off everything from an offset on, durably. If the offset lies
-// within a batch, the whole batch goes, so End may be lower afterwards. Views
-// that show more must not be read any more: the owner publishes the next one.
+// within a batch, the whole batch goes, so End may be lower afterwards; of a gap
+// that compaction has left there, what lies before the offset stays, though not
+// durably. Views that show more must not be read any more: the owner publishes
+// the next one.
 func (l *Log) Truncate(to messages.Offset) error {
 	if err := l.ready("truncate"); err != nil {
 		return err
@@ -24,10 +27,19 @@ func (l *Log) Truncate(to messages.Offset) error {
 		return err
 	}
 	i := l.segmentAt(to)
-	p, err := findIn(l.segs[i], to)
+	p, rest, err := findCut(l.segs[i], to)
 	if err != nil {
 		return l.fail("truncate", l.segs[i].Path(), err)
 	}
+	l.stopCleaning()
+	if err := l.truncate(i, p); err != nil || rest == nil {
+		return err
+	}
+	return l.Append([]batch.Batch{rest})
+}
+
+// truncate takes off what lies from a place in segment i on.
+func (l *Log) truncate(i int, p segment.Place) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	if err := l.writeState(l.state.truncated(p.Base)); err != nil {
@@ -55,14 +67,24 @@ func segmentAt(segs []*segment.Segment, offset messages.Offset) int {
 	return i - 1
 }
 
-// findIn looks an offset up in a segment.
-func findIn(s *segment.Segment, offset messages.Offset) (segment.Place, error) {
+// findCut looks up the batch in a segment that has the first offset to be cut
+// off. rest is what stays of it if it is a gap, otherwise nil.
+func findCut(s *segment.Segment, to messages.Offset) (p segment.Place, rest batch.Batch, err error) {
 	f, err := s.Pin()
 	if err != nil {
-		return segment.Place{}, err
+		return segment.Place{}, nil, err
 	}
 	defer s.Unpin()
-	return s.Find(f, s.Peek(), offset, s.Size())
+	p, err = s.Find(f, s.Peek(), to, s.Size())
+	if err != nil || p.Base >= to {
+		return p, nil, err
+	}
+	w := segment.Scan(f, p.Position, p.End)
+	defer w.Close()
+	if w.Next() && w.Header().IsGap() {
+		rest = batch.Gap(nil, p.Base, to-1, w.Header().LeaderEpoch())
+	}
+	return p, rest, w.Err()
 }
 
 // cutFiles takes the end off the files: later segments from the last one down, so
@@ -104,6 +126,7 @@ func (l *Log) cutMemory(i int, p segment.Place) {
 		l.size += s.Size()
 	}
 	l.end, l.endPos = p.Base, p.Position
+	l.uncleanFrom(l.end)
 	l.epochs = cutEpochs(l.epochs, p.Base)
 	l.pending.sealed = slices.DeleteFunc(l.pending.sealed, func(s *segment.Segment) bool { return !slices.Contains(l.segs, s) })
 	l.durable.generation = l.state.generation()
@@ -128,6 +151,7 @@ func (l *Log) TruncateAll(start messages.Offset) error {
 	if err := l.touch(); err != nil {
 		return err
 	}
+	l.stopCleaning()
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	if err := l.writeState(l.state.truncated(messages.NoOffset)); err != nil {
@@ -145,6 +169,7 @@ func (l *Log) TruncateAll(start messages.Offset) error {
 	defer l.mu.Unlock()
 	l.segs, l.size, l.endPos = nil, 0, 0
 	l.start, l.end, l.epochs = start, start, nil
+	l.uncleanFrom(start)
 	l.pending.sealed, l.pending.files, l.pending.epochs = nil, nil, false
 	l.durable = l.endMark()
 	l.forgetTail()

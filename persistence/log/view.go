@@ -3,7 +3,6 @@ package log
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"understudy/cluster/replica"
@@ -62,21 +61,49 @@ func (l *Log) Publish(hw messages.Offset) *View {
 	return v
 }
 
-// bounds are the indexes of the view's segment i, and the position that it may be
-// read up to.
-func (v *View) bounds(i int) (segment.Index, int64, error) {
-	s := v.segs[i]
+// within pins segment i, or the one that compaction has put in its place, and
+// calls do with its indexes and the position that it may be read up to. It stays
+// pinned if do says so.
+func (v *View) within(i int, do func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (keep bool, err error)) error {
+	for {
+		s := v.segs[i].Current()
+		err := v.pinned(s, i, do)
+		if !errors.Is(err, segment.ErrGone) || s.Current() == s {
+			return err
+		}
+	}
+}
+
+func (v *View) pinned(s *segment.Segment, i int, do func(*segment.Segment, vfs.File, segment.Index, int64) (bool, error)) error {
+	f, err := s.Pin()
+	if err != nil {
+		return err
+	}
+	keep := false
+	x, limit, err := v.bounds(s, f, i)
+	if err == nil {
+		keep, err = do(s, f, x, limit)
+	}
+	if !keep {
+		s.Unpin()
+	}
+	return err
+}
+
+// bounds are the indexes of s, in the place of segment i, and the position that it
+// may be read up to.
+func (v *View) bounds(s *segment.Segment, f vfs.File, i int) (segment.Index, int64, error) {
+	if s != v.segs[i] {
+		x := s.Peek()
+		p, err := s.Find(f, x, v.HighWatermark, s.Size())
+		return x, p.Position, err
+	}
 	if i+1 < len(v.segs) {
 		return s.Peek(), s.Size(), nil
 	}
 	if limit := v.limit.Load(); limit >= 0 {
 		return v.tail, limit, nil
 	}
-	f, err := s.Pin()
-	if err != nil {
-		return v.tail, 0, err
-	}
-	defer s.Unpin()
 	p, err := s.Find(f, v.tail, v.HighWatermark, s.Size())
 	if err == nil {
 		v.limit.Store(p.Position)
@@ -84,23 +111,41 @@ func (v *View) bounds(i int) (segment.Index, int64, error) {
 	return v.tail, p.Position, err
 }
 
-// Read gives a range of bytes that begins with the batch that has an offset, and
-// goes on to the high watermark or for maxBytes, or less. The last batch may be
-// cut off; the first is whole with wholeFirst, be it larger than maxBytes. The
-// slice is nil when there is nothing to read.
+// Read gives a range of bytes that begins with the first batch that has records
+// at or after an offset, and goes on to the high watermark or for maxBytes, or
+// less. The last batch may be cut off; the first is whole with wholeFirst, be it
+// larger than maxBytes. Batches without records are left out: clients exist that
+// stumble over them. The slice is nil when there is nothing to read.
 //
 // The error is of kind OffsetOutOfRange outside of LogStart to HighWatermark, and
 // CorruptMessage, naming file and position, if the batch is damaged: every byte
 // is checked once per process before it is first given out.
 func (v *View) Read(from messages.Offset, maxBytes int, wholeFirst bool) (*Slice, error) {
+	return v.read(from, reading{max: maxBytes, whole: wholeFirst})
+}
+
+// ReadAll is Read for who copies the log: batches without records are there too,
+// so that the first batch has the offset. The first is whole.
+func (v *View) ReadAll(from messages.Offset, maxBytes int) (*Slice, error) {
+	return v.read(from, reading{max: maxBytes, whole: true, hollow: true})
+}
+
+// reading is what is wanted of a read.
+type reading struct {
+	max    int  // bytes
+	whole  bool // the first batch is not cut off
+	hollow bool // batches without records are wanted too
+}
+
+func (v *View) read(from messages.Offset, want reading) (*Slice, error) {
 	if from < v.LogStart || from > v.HighWatermark {
 		return nil, v.outOfRange("read", from)
 	}
-	if maxBytes <= 0 && !wholeFirst || from == v.HighWatermark {
+	if want.max <= 0 && !want.whole || from == v.HighWatermark {
 		return nil, nil
 	}
 	for i := max(segmentAt(v.segs, from), 0); i < len(v.segs); i++ {
-		slice, err := v.readFrom(i, from, maxBytes, wholeFirst)
+		slice, err := v.readFrom(i, from, want)
 		if slice != nil || err != nil {
 			return slice, v.explain("read", i, from, err)
 		}
@@ -109,14 +154,7 @@ func (v *View) Read(from messages.Offset, maxBytes int, wholeFirst bool) (*Slice
 }
 
 // epochOf is the leader epoch of the record at an offset.
-func (v *View) epochOf(offset messages.Offset) messages.LeaderEpoch {
-	for _, e := range slices.Backward(v.epochs) {
-		if e.Start <= offset {
-			return e.Epoch
-		}
-	}
-	return messages.NoEpoch
-}
+func (v *View) epochOf(offset messages.Offset) messages.LeaderEpoch { return epochOf(v.epochs, offset) }
 
 func (v *View) outOfRange(op string, offset messages.Offset) error {
 	return messages.E(op, messages.OffsetOutOfRange, v.o.TP.String(),
@@ -134,47 +172,72 @@ func (v *View) explain(op string, i int, offset messages.Offset, err error) erro
 	return segment.Explain(op, v.segs[i].Path(), err)
 }
 
+// Bounds of what is looked at and given out at a time of a log with batches that
+// have no records, in bytes. It is put together in memory.
+const (
+	hollowAhead = 64 << 10
+	hollowMost  = 1 << 20
+)
+
 // readFrom reads from segment i; the slice is nil if it has nothing at or after from.
-func (v *View) readFrom(i int, from messages.Offset, maxBytes int, wholeFirst bool) (*Slice, error) {
-	s := v.segs[i]
-	f, err := s.Pin()
-	if err != nil {
-		return nil, err
-	}
-	first, end, err := v.verified(s, f, i, from, maxBytes)
-	if err != nil || first.Position == first.End {
-		s.Unpin()
-		return nil, err
-	}
-	if !wholeFirst {
-		end = min(end, first.Position+int64(maxBytes))
-	}
-	slice := spareSlices.Get().(*Slice)
-	*slice = Slice{seg: s, file: f, pos: first.Position, end: end, whole: end >= first.End}
-	return slice, nil
+func (v *View) readFrom(i int, from messages.Offset, want reading) (slice *Slice, err error) {
+	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (bool, error) {
+		slice = spareSlices.Get().(*Slice)
+		found, err := v.choose(slice, s, f, x, from, limit, want)
+		if !found || err != nil {
+			slice.free()
+			slice = nil
+			return false, err
+		}
+		slice.seg, slice.file = s, f
+		return true, nil
+	})
+	return slice, err
 }
 
-// verified finds the first batch, and where the range that begins with it ends: at
-// the boundary of a batch, as far as the index knows them. The range was checked.
-func (v *View) verified(s *segment.Segment, f vfs.File, i int, from messages.Offset, maxBytes int) (first segment.Place, end int64, err error) {
-	x, limit, err := v.bounds(i)
-	if err != nil {
-		return first, 0, err
+// choose finds the ranges of a segment that are to be given out, and reports
+// whether there are any.
+func (v *View) choose(slice *Slice, s *segment.Segment, f vfs.File, x segment.Index, from messages.Offset, limit int64, want reading) (bool, error) {
+	for {
+		first, err := s.Find(f, x, from, limit)
+		if err != nil || first.Position == first.End {
+			return false, err
+		}
+		most := want.max
+		if !want.hollow && s.Hollow() {
+			most = max(most, hollowAhead)
+		}
+		end, err := v.verified(s, f, x, first, most, limit)
+		if err != nil {
+			return false, err
+		}
+		if want.hollow || !s.Hollow() {
+			slice.add(segment.Span{From: first.Position, To: end})
+			slice.whole = true
+			if !want.whole {
+				slice.cut(want.max)
+				slice.whole = first.Position+int64(slice.Len()) >= first.End
+			}
+			return true, nil
+		}
+		if from, err = slice.addFilled(f, first.Position, end, want); slice.Len() > 0 || err != nil {
+			return true, err
+		}
 	}
-	first, err = s.Find(f, x, from, limit)
-	if err != nil || first.Position == first.End {
-		return first, 0, err
-	}
+}
+
+// verified tells where the range that begins with a batch ends: at the boundary of
+// a batch, as far as the index knows them. The range was checked.
+func (v *View) verified(s *segment.Segment, f vfs.File, x segment.Index, first segment.Place, maxBytes int, limit int64) (end int64, err error) {
 	end = max(first.Position+int64(maxBytes), first.End)
 	if end >= limit {
 		end = limit
 	} else if at, err := s.Boundary(x, end); err != nil {
-		return first, 0, err
+		return 0, err
 	} else if at >= first.End {
 		end = at
 	}
-	end, err = s.Verify(f, first, end, limit, v.epochOf)
-	return first, end, err
+	return s.Verify(f, first, end, limit, v.epochOf)
 }
 
 // record is what a search by time finds.
@@ -191,7 +254,7 @@ var noRecord = record{messages.NoOffset, messages.NoTimestamp, messages.NoEpoch}
 func (v *View) OffsetForTime(ts int64) (offset messages.Offset, timestamp int64, epoch messages.LeaderEpoch, err error) {
 	r := noRecord
 	for i := range v.segs {
-		newest, err := v.segs[i].Max()
+		newest, err := v.max(i)
 		if err == nil && newest.Timestamp >= ts {
 			r, err = v.timeIn(i, ts)
 		}
@@ -205,32 +268,36 @@ func (v *View) OffsetForTime(ts int64) (offset messages.Offset, timestamp int64,
 	return r.offset, r.timestamp, r.epoch, nil
 }
 
+// max is the largest timestamp in segment i, or more.
+func (v *View) max(i int) (segment.Stamp, error) {
+	for {
+		s := v.segs[i].Current()
+		newest, err := s.Max()
+		if !errors.Is(err, segment.ErrGone) || s.Current() == s {
+			return newest, err
+		}
+	}
+}
+
 // timeIn searches segment i.
-func (v *View) timeIn(i int, ts int64) (record, error) {
-	s := v.segs[i]
-	f, err := s.Pin()
-	if err != nil {
-		return noRecord, err
-	}
-	defer s.Unpin()
-	x, limit, err := v.bounds(i)
-	if err != nil {
-		return noRecord, err
-	}
-	for from := v.LogStart; ; {
-		p, err := s.FindTime(f, x, ts, from, limit)
-		if err != nil || p.Position == p.End {
-			return noRecord, err
+func (v *View) timeIn(i int, ts int64) (r record, err error) {
+	r = noRecord
+	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (bool, error) {
+		for from := v.LogStart; r == noRecord; {
+			p, err := s.FindTime(f, x, ts, from, limit)
+			if err != nil || p.Position == p.End {
+				return false, err
+			}
+			b, err := s.Read(f, p)
+			if err != nil {
+				return false, err
+			}
+			r = v.search(b, from, func(t int64) bool { return t >= ts })
+			from = batch.Batch(b).NextOffset() // its max timestamp was another record's
 		}
-		b, err := s.Read(f, p)
-		if err != nil {
-			return noRecord, err
-		}
-		if r := v.search(b, from, func(t int64) bool { return t >= ts }); r != noRecord {
-			return r, nil
-		}
-		from = batch.Batch(b).NextOffset() // its max timestamp was another record's
-	}
+		return false, nil
+	})
+	return r, err
 }
 
 // search finds the first record at or after an offset whose timestamp is wanted.
@@ -238,6 +305,9 @@ func (v *View) timeIn(i int, ts int64) (record, error) {
 // offset is before the one wanted and not after.
 func (v *View) search(raw []byte, from messages.Offset, wanted func(int64) bool) record {
 	b := batch.Batch(raw)
+	if b.IsEmpty() {
+		return noRecord
+	}
 	whole := record{max(b.BaseOffset(), from), b.MaxTimestamp(), b.LeaderEpoch()}
 	if b.TimestampType() == batch.LogAppendTime {
 		if wanted(b.MaxTimestamp()) {
@@ -278,19 +348,13 @@ func (v *View) MaxTimestamp() (offset messages.Offset, timestamp int64, epoch me
 }
 
 // newest is the largest timestamp in what may be read of segment i.
-func (v *View) newest(i int) (segment.Stamp, error) {
-	s := v.segs[i]
-	if 0 < i && i+1 < len(v.segs) {
-		return s.Max() // all of it may be read
+func (v *View) newest(i int) (newest segment.Stamp, err error) {
+	if s := v.segs[i]; 0 < i && i+1 < len(v.segs) && s.Current() == s {
+		return v.max(i) // all of it may be read
 	}
-	f, err := s.Pin()
-	if err != nil {
-		return segment.Stamp{}, err
-	}
-	defer s.Unpin()
-	x, limit, err := v.bounds(i)
-	if err != nil {
-		return segment.Stamp{}, err
-	}
-	return s.MaxBetween(f, x, v.LogStart, limit)
+	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (bool, error) {
+		newest, err = s.MaxBetween(f, x, v.LogStart, limit)
+		return false, err
+	})
+	return newest, err
 }

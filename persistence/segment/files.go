@@ -143,22 +143,40 @@ func (d *Dir) Join(name string) string { return d.Path + "/" + name }
 // Handle is a file that may be open at the moment or not.
 type Handle struct {
 	dir   *Dir
-	name  string
 	check func(vfs.File) error // runs whenever the file was opened; may be nil
 
 	mu   sync.Mutex // taken before Files.mu
-	file vfs.File   // nil when not open
-	pins int32      // users at the moment
-	used bool       // since the clock last came by
-	dead bool       // may not be opened again
-	slot int        // place in Files.open; guarded by Files.mu
+	name string
+	file vfs.File // nil when not open
+	pins int32    // users at the moment
+	used bool     // since the clock last came by
+	dead bool     // may not be opened again
+	slot int      // place in Files.open; guarded by Files.mu
 }
 
 // NewHandle makes a handle for a file of a directory, without opening it.
 func NewHandle(dir *Dir, name string) *Handle { return &Handle{dir: dir, name: name} }
 
 // Path is the file's path.
-func (h *Handle) Path() string { return h.dir.Join(h.name) }
+func (h *Handle) Path() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.path()
+}
+
+func (h *Handle) path() string { return h.dir.Join(h.name) }
+
+// rename gives the file another name, replacing a file of that name. Whoever has
+// it open, or opens it by this handle, does not notice.
+func (h *Handle) rename(name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.dir.FS.Rename(h.path(), h.dir.Join(name)); err != nil {
+		return err
+	}
+	h.name = name
+	return nil
+}
 
 // Pin gives the file, open until Unpin. It fails with ErrGone after Kill.
 func (h *Handle) Pin() (vfs.File, error) { return h.pin(h.dir.FS.Open) }
@@ -174,7 +192,7 @@ func (h *Handle) pin(call func(string) (vfs.File, error)) (vfs.File, error) {
 		return nil, ErrGone
 	}
 	if h.file == nil {
-		file, err := h.dir.Files.openFile(call, h.Path())
+		file, err := h.dir.Files.openFile(call, h.path())
 		if err != nil {
 			return nil, err
 		}

@@ -209,7 +209,7 @@ func (s *Segment) walk(f vfs.File, from, indexed int64) error {
 			s.note(h, w.Position(), w.Size(), defaultInterval)
 			continue
 		}
-		if h.MaxTimestamp() > s.lastTime {
+		if newestOf(h) > s.lastTime {
 			return errIncomplete
 		}
 		met = met || w.Position() == indexed
@@ -233,7 +233,7 @@ func (s *Segment) readFirst(f vfs.File) error {
 	if err := readFull(f, head[:], 0); err != nil {
 		return err
 	}
-	s.first = batch.Batch(head[:]).MaxTimestamp()
+	s.first = newestOf(head[:])
 	return nil
 }
 

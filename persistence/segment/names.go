@@ -13,6 +13,7 @@ const (
 	IndexSuffix   = ".index"
 	TimeSuffix    = ".timeindex"
 	DeletedSuffix = ".deleted" // comes after one of the others: to be removed
+	CleanedSuffix = ".cleaned" // likewise: compaction is writing it, and it is no part of the log yet
 )
 
 // baseDigits is the width of the base offset in a file name.

@@ -97,7 +97,7 @@ func (s *Segment) FindTime(f vfs.File, x Index, ts int64, from messages.Offset, 
 	w := smallScanners.Get().(*Scanner)
 	defer smallScanners.Put(w)
 	for w.reset(f, begin, limit); w.Next(); {
-		if h := w.Header(); h.MaxTimestamp() >= ts && h.LastOffset() >= from {
+		if h := w.Header(); newestOf(h) >= ts && h.LastOffset() >= from {
 			return Place{w.Position(), w.End(), h.BaseOffset()}, nil
 		}
 	}
@@ -140,7 +140,7 @@ func (s *Segment) namesTime(f vfs.File, e TimeEntry, p Place) (bool, error) {
 		return false, w.Err()
 	}
 	h := w.Header()
-	return h.LastOffset() == s.base+int64(e.Offset) && h.MaxTimestamp() == e.Timestamp, nil
+	return h.LastOffset() == s.base+int64(e.Offset) && newestOf(h) == e.Timestamp, nil
 }
 
 // MaxBetween is the largest timestamp of the batches that have an offset at or
@@ -167,8 +167,8 @@ func (s *Segment) MaxBetween(f vfs.File, x Index, from messages.Offset, limit in
 	w := smallScanners.Get().(*Scanner)
 	defer smallScanners.Put(w)
 	for w.reset(f, p.Position, limit); w.Next(); {
-		if h := w.Header(); h.MaxTimestamp() > best.Timestamp {
-			best = Stamp{h.MaxTimestamp(), h.LastOffset()}
+		if h := w.Header(); newestOf(h) > best.Timestamp {
+			best = Stamp{newestOf(h), h.LastOffset()}
 		}
 	}
 	return best, w.Err()

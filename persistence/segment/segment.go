@@ -20,14 +20,19 @@ import (
 //	                    ▲    ▲               │ Append, after a     once the last reader
 //	         Restore ───┘    └───────────────┘ truncation or a     has let go
 //	                                           restart
+//
+//	CreateCleaned makes one that is no part of the log before Adopt; what it stands
+//	for is then gone, and sends whoever comes to it (see ReplaceBy).
 type Segment struct {
 	dir  *Dir
 	base messages.Offset
 
 	log, index, times Handle
 
-	size atomic.Int64 // bytes of whole batches
-	refs atomic.Int32 // one for the log, one for each reader at work
+	size     atomic.Int64 // bytes of whole batches
+	refs     atomic.Int32 // one for the log, one for each reader at work
+	hollow   atomic.Bool  // batches without records were met among those written or checked
+	replaced atomic.Pointer[Segment]
 
 	mu         sync.Mutex
 	x          Index    // entries < 0: not loaded
@@ -50,11 +55,12 @@ type Info struct {
 	First        int64           `json:"first"`         // ms: timestamp of the first batch
 }
 
-func newSegment(dir *Dir, base messages.Offset) *Segment {
+// newSegment makes a segment whose files' names end in a suffix beyond the usual.
+func newSegment(dir *Dir, base messages.Offset, ending string) *Segment {
 	s := &Segment{dir: dir, base: base, first: messages.NoTimestamp, lastTime: messages.NoTimestamp}
-	s.log = Handle{dir: dir, name: Name(base, LogSuffix), check: s.checkSize}
-	s.index = Handle{dir: dir, name: Name(base, IndexSuffix)}
-	s.times = Handle{dir: dir, name: Name(base, TimeSuffix)}
+	s.log = Handle{dir: dir, name: Name(base, LogSuffix) + ending, check: s.checkSize}
+	s.index = Handle{dir: dir, name: Name(base, IndexSuffix) + ending}
+	s.times = Handle{dir: dir, name: Name(base, TimeSuffix) + ending}
 	s.x.max = Stamp{messages.NoTimestamp, messages.NoOffset}
 	s.refs.Store(1)
 	return s
@@ -63,7 +69,10 @@ func newSegment(dir *Dir, base messages.Offset) *Segment {
 // Create makes the files of a new segment. Its name is not durable before the
 // directory is synced.
 func Create(dir *Dir, base messages.Offset) (*Segment, error) {
-	s := newSegment(dir, base)
+	return create(newSegment(dir, base, ""))
+}
+
+func create(s *Segment) (*Segment, error) {
 	f, err := s.log.Create()
 	if err != nil {
 		return nil, err
@@ -74,7 +83,7 @@ func Create(dir *Dir, base messages.Offset) (*Segment, error) {
 
 // Restore makes a segment of what is known of its files, without opening them.
 func Restore(dir *Dir, info Info) *Segment {
-	s := newSegment(dir, info.Base)
+	s := newSegment(dir, info.Base, "")
 	s.size.Store(info.Size)
 	s.allocated = info.Size
 	s.x.entries = -1
@@ -149,6 +158,9 @@ func (s *Segment) Unpin() {
 func (s *Segment) release() {
 	if s.refs.Add(-1) > 0 {
 		return
+	}
+	if other := s.replaced.Load(); other != nil && other.base == s.base {
+		return // the files of these names are another's
 	}
 	for _, h := range s.handles() {
 		_ = s.dir.FS.Remove(h.Path() + DeletedSuffix)

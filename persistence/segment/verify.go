@@ -55,11 +55,15 @@ func coverEnd(set []span, at int64) int64 {
 // addChecked remembers that a range of whole batches is right. With s.mu held.
 func (s *Segment) addChecked(from, to int64) { s.checked = addSpan(s.checked, from, to) }
 
-// SetChecked remembers that a range of whole batches was read and found right.
-func (s *Segment) SetChecked(from, to int64) {
+// SetChecked remembers that a range of whole batches was read and found right,
+// and whether any of them had no records.
+func (s *Segment) SetChecked(from, to int64, hollow bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.addChecked(from, to)
+	if hollow {
+		s.hollow.Store(true)
+	}
 }
 
 func (s *Segment) checkedFrom(at int64) int64 {
@@ -89,7 +93,7 @@ func (s *Segment) Verify(f vfs.File, first Place, end, limit int64, epochOf func
 	// first batch behind it must have.
 	w := Scan(f, first.Position, limit)
 	defer w.Close()
-	next, checkedTo := first.Base, first.Position
+	next, checkedTo, hollow := first.Base, first.Position, false
 	for checkedTo < end && w.Next() {
 		h := w.Header()
 		if h.BaseOffset() != next {
@@ -108,8 +112,9 @@ func (s *Segment) Verify(f vfs.File, first Place, end, limit int64, epochOf func
 			break
 		}
 		next, checkedTo = h.NextOffset(), w.End()
+		hollow = hollow || h.IsEmpty()
 	}
-	s.SetChecked(first.Position, checkedTo)
+	s.SetChecked(first.Position, checkedTo, hollow)
 	if err := w.Err(); err != nil && checkedTo == first.Position {
 		return 0, err
 	}

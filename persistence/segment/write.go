@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync"
 
+	"understudy/messages"
 	"understudy/messages/batch"
 	"understudy/persistence/vfs"
 )
@@ -152,11 +153,15 @@ func writePieces(f vfs.File, batches []batch.Batch, at int64) error {
 // rules: an entry once more than the interval lies between it and the last one,
 // with the batch's last offset; a time entry with it if the time has risen.
 func (s *Segment) note(b batch.Batch, at, size, interval int64) {
+	newest := newestOf(b)
 	if at == 0 {
-		s.first = b.MaxTimestamp()
+		s.first = newest
 	}
-	if b.MaxTimestamp() > s.x.max.Timestamp {
-		s.x.max = Stamp{b.MaxTimestamp(), b.LastOffset()}
+	if newest > s.x.max.Timestamp {
+		s.x.max = Stamp{newest, b.LastOffset()}
+	}
+	if b.IsEmpty() {
+		s.hollow.Store(true)
 	}
 	if s.since > interval {
 		s.x.tail = append(s.x.tail, Entry{uint32(b.LastOffset() - s.base), uint32(at)})
@@ -164,6 +169,15 @@ func (s *Segment) note(b batch.Batch, at, size, interval int64) {
 		s.since = 0
 	}
 	s.since += size
+}
+
+// newestOf is the newest timestamp among a batch's records. What an empty one says
+// of those that it had once is for its producer alone.
+func newestOf(b batch.Batch) int64 {
+	if b.IsEmpty() {
+		return messages.NoTimestamp
+	}
+	return b.MaxTimestamp()
 }
 
 func (s *Segment) noteTime() {
