@@ -103,10 +103,7 @@ func (n *node) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.b.identity.refuseEmpty(image); err != nil {
-		return err
-	}
-	if err := n.b.identity.write(n.b.files); err != nil {
+	if err := n.b.identity.refuseOther(image); err != nil {
 		return err
 	}
 	host, port, err := n.b.cfg.Advertised(n.b.listener.Addr())
@@ -115,6 +112,13 @@ func (n *node) identify(ctx context.Context) error {
 	}
 	n.self = metadata.Broker{
 		ID: n.b.cfg.NodeID, Epoch: image.NextEpoch(n.b.cfg.NodeID), Host: host, Port: int32(port), Rack: n.b.cfg.Rack, Admin: n.b.adminAddress(host),
+		Directory: n.b.identity.Directory,
+	}
+	if err := controller.CheckDirectory(image, n.self, n.b.static); err != nil {
+		return err
+	}
+	if err := n.b.identity.write(n.b.files); err != nil {
+		return err
 	}
 	n.b.events.identify(n.self.ID, n.self.Epoch)
 	n.b.cell.Publish(metadata.Change{New: image})
@@ -165,8 +169,11 @@ func (n *node) register(ctx context.Context) error {
 		// An error may mean that an earlier attempt was carried out after all, or
 		// that there is no controller yet: the image tells.
 		_, err := ask(ctx, n, registering, n.self)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return errors.Join(errors.New("no controller has registered this node"), err)
+		case messages.KindOf(err) == messages.InvalidConfig:
+			return err
 		}
 		if err != nil && messages.KindOf(err) != messages.InvalidRequest {
 			n.b.log.Warn().Err(err).Msg("not registered with the controller yet")

@@ -260,9 +260,10 @@ func TestAnEmptyDirectoryIsNotTakenForTheOldOne(t *testing.T) {
 	c := newCluster(t)
 	c.createTopic("orders", 3, nil)
 	c.awaitInSync("orders", 3)
-	for _, i := range []int{2, 1, 0} { // the last one has what only it has
-		c.kill(i, vfs.LoseNone)
-	}
+	c.kill(2, vfs.LoseNone)
+	c.kill(1, vfs.LoseNone)
+	c.awaitInSync("orders", 1) // from now on node 1 has what only it has
+	c.kill(0, vfs.LoseNone)
 	kept := c.disks[0]
 	c.disks[0] = vfs.NewMem(vfs.MemOptions{PowerCuts: true})
 	if b, err := c.boot(0); err == nil {

@@ -3,6 +3,7 @@ package understudy
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"understudy/actors/controller"
@@ -21,6 +22,14 @@ type (
 	partitionsQuestion struct {
 		Topics       []controller.NewPartitions
 		ValidateOnly bool
+	}
+	movesQuestion struct {
+		Moves       []controller.Reassignment
+		FixedFactor bool
+	}
+	electionQuestion struct {
+		Kind       controller.ElectionKind
+		Partitions []messages.TopicPartition // null: all
 	}
 	configsQuestion struct {
 		Changes      []controller.ConfigChange
@@ -43,6 +52,14 @@ type (
 		controller.PartitionsResult
 		Err *wireError
 	}
+	wireMoveResult struct {
+		controller.ReassignmentResult
+		Err *wireError
+	}
+	wireElectionResult struct {
+		controller.ElectionResult
+		Err *wireError
+	}
 	wireConfigResult struct {
 		controller.ConfigResult
 		Err *wireError
@@ -55,6 +72,12 @@ func packDelete(r controller.DeleteResult) wireDeleteResult {
 }
 func packPartitions(r controller.PartitionsResult) wirePartitionsResult {
 	return wirePartitionsResult{r, packError(r.Err)}
+}
+func packMove(r controller.ReassignmentResult) wireMoveResult {
+	return wireMoveResult{r, packError(r.Err)}
+}
+func packElection(r controller.ElectionResult) wireElectionResult {
+	return wireElectionResult{r, packError(r.Err)}
 }
 func packConfig(r controller.ConfigResult) wireConfigResult {
 	return wireConfigResult{r, packError(r.Err)}
@@ -119,6 +142,37 @@ func (n *node) AlterConfigs(ctx context.Context, changes []controller.ConfigChan
 		}
 	}
 	return list
+}
+
+// maxMoves bounds what goes into one request.
+const maxMoves = 2048
+
+// Reassign begins and cancels moves of replicas.
+func (n *node) Reassign(ctx context.Context, moves []controller.Reassignment, fixedFactor bool) []controller.ReassignmentResult {
+	list := make([]controller.ReassignmentResult, 0, len(moves))
+	for chunk := range slices.Chunk(moves, maxMoves) {
+		results, err := ask(ctx, n, reassigning, movesQuestion{chunk, fixedFactor})
+		for i, m := range chunk {
+			r := controller.ReassignmentResult{Topic: m.Topic, Partition: m.Partition, Err: err}
+			if err == nil && i < len(results) {
+				r.Err = results[i].Err.unpack()
+			}
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// ElectLeaders elects leaders of partitions; nil stands for all that are in need
+// of it.
+func (n *node) ElectLeaders(ctx context.Context, kind controller.ElectionKind, partitions []messages.TopicPartition) ([]controller.ElectionResult, error) {
+	results, err := ask(ctx, n, electing, electionQuestion{kind, partitions})
+	list := make([]controller.ElectionResult, len(results))
+	for i, r := range results {
+		list[i] = r.ElectionResult
+		list[i].Err = r.Err.unpack()
+	}
+	return list, err
 }
 
 // AllocateProducerIDs gives producer ids to this broker alone.

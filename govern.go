@@ -80,5 +80,5 @@ func (n *node) preside(lost <-chan struct{}) {
 	}
 	n.eye.begin()
 	n.active.Store(true)
-	<-ctx.Done()
+	n.tend(ctx)
 }

@@ -23,13 +23,11 @@ type identity struct {
 	ClusterID string            `json:"clusterId,omitempty"` // once it is known
 	Node      messages.BrokerID `json:"node"`
 	Directory string            `json:"directory"`
-
-	fresh bool // it was not there
 }
 
 // readIdentity reads the file, or makes an identity for a directory without one.
 func readIdentity(files vfs.FS, cluster string, node messages.BrokerID) (identity, error) {
-	id := identity{Cluster: cluster, Node: node, Directory: rand.Text(), fresh: true}
+	id := identity{Cluster: cluster, Node: node, Directory: rand.Text()}
 	f, err := files.Open(identityFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -107,22 +105,10 @@ func (id identity) write(files vfs.FS) error {
 	return files.SyncDir(".")
 }
 
-// refuseEmpty keeps a directory that is new from passing for one that holds
-// in-sync copies: what only those have would be lost in silence.
-func (id identity) refuseEmpty(image *metadata.Image) error {
-	if id.ClusterID != "" && image.ClusterID != id.ClusterID && image.ClusterID != "" {
-		return messages.E("open", messages.InvalidConfig, identityFile, fmt.Errorf("the data directory is of cluster %s, but this one is %s", id.ClusterID, image.ClusterID))
-	}
-	if !id.fresh {
+// refuseOther keeps a directory of another cluster out of this one.
+func (id identity) refuseOther(image *metadata.Image) error {
+	if id.ClusterID == "" || image.ClusterID == "" || image.ClusterID == id.ClusterID {
 		return nil
 	}
-	for t := range image.Topics() {
-		for n := range t.Partitions {
-			if slices.Contains(t.Partitions[n].ISR, id.Node) {
-				return messages.E("open", messages.InvalidConfig, fmt.Sprintf("node %d", id.Node), fmt.Errorf(
-					"the data directory is new, but the cluster counts on this node for an in-sync copy of %s-%d and perhaps more: start it with its old directory, or with another node id", t.Name, n))
-			}
-		}
-	}
-	return nil
+	return messages.E("open", messages.InvalidConfig, identityFile, fmt.Errorf("the data directory is of cluster %s, but this one is %s", id.ClusterID, image.ClusterID))
 }

@@ -76,6 +76,22 @@ var (
 		}
 		return struct{}{}, n.r.Forget(ctx, id)
 	}, false}
+	reassigning = question[movesQuestion, []wireMoveResult]{20, func(ctx context.Context, n *node, q movesQuestion) ([]wireMoveResult, error) {
+		return wired(n.b.controller.Reassign(ctx, q.Moves, q.FixedFactor), packMove)
+	}, false}
+	electing = question[electionQuestion, []wireElectionResult]{21, func(ctx context.Context, n *node, q electionQuestion) ([]wireElectionResult, error) {
+		results, err := n.elect(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		return wired(results, packElection)
+	}, false}
+	serving = question[servingQuestion, struct{}]{24, func(ctx context.Context, n *node, q servingQuestion) (struct{}, error) {
+		return struct{}{}, n.awaitLed(ctx, q)
+	}, true}
+	holding = question[[]messages.TopicPartition, []controller.Holding]{25, func(_ context.Context, n *node, list []messages.TopicPartition) ([]controller.Holding, error) {
+		return n.b.holdings(list), nil
+	}, true}
 	recounting = question[struct{}, []Event]{12, func(_ context.Context, n *node, _ struct{}) ([]Event, error) {
 		return n.b.events.decisions(), nil
 	}, true}
@@ -111,6 +127,8 @@ var handlers = map[byte]func(context.Context, *node, []byte) ([]byte, error){
 	creatingPartitions.kind: creatingPartitions.handle, alteringConfigs.kind: alteringConfigs.handle,
 	allocatingIDs.kind: allocatingIDs.handle, registering.kind: registering.handle, leaving.kind: leaving.handle,
 	wishing.kind: wishing.handle, witness.kind: witness.handle, departing.kind: departing.handle,
+	reassigning.kind: reassigning.handle, electing.kind: electing.handle,
+	serving.kind: serving.handle, holding.kind: holding.handle,
 	telling.kind: telling.handle, recounting.kind: recounting.handle, measuring.kind: measuring.handle,
 	comparing.kind: comparing.handle, restoring.kind: restoring.handle,
 	draining.kind: draining.handle, removing.kind: removing.handle,

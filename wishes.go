@@ -82,9 +82,14 @@ func (w *wishes) take() []wish {
 	return all
 }
 
+// leaves says for a leader's causes what they mean for a member that leaves.
+var leaves = map[replica.ISRCause]election.Reason{
+	replica.Lagging: election.ISRShrunk, replica.Down: election.ISRCutOff, replica.LostLog: election.ISRLost, replica.Removed: election.Moved,
+}
+
 // ChangeISR asks the controller for another in-sync set.
 func (n *node) ChangeISR(tp messages.TopicPartition, c replica.ISRChange) {
-	change := &election.Change{From: election.Member(n.member()), Epoch: c.Epoch, Revision: c.Revision}
+	change := &election.Change{From: election.Member(n.member()), Epoch: c.Epoch, Revision: c.Revision, Why: leaves[c.Cause]}
 	for _, m := range c.ISR {
 		change.ISR = append(change.ISR, election.Member(m))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"understudy/cluster/election"
 	"understudy/cluster/metadata"
+	"understudy/cluster/topicconfig"
 	"understudy/messages"
 )
 
@@ -38,15 +39,11 @@ func (d *decision) register(b metadata.Broker, clean bool) (metadata.Broker, err
 	case b.Epoch < next:
 		return b, refuse("register broker", messages.InvalidRequest, fmt.Sprint(b.ID), fmt.Sprintf("broker epoch %d is not newer than %d", b.Epoch, next-1))
 	}
-	start := start{id: b.ID, clean: clean}
-	if old := d.image().Broker(b.ID); old != nil {
-		start.emptied = old.Directory != b.Directory
-		b.Draining = old.Draining
-	}
-	if err := d.mayForget(start); err != nil {
+	if err := CheckDirectory(d.image(), b, d.c.o.Static); err != nil {
 		return b, err
 	}
-	b.Down = ""
+	start := start{id: b.ID, clean: clean, emptied: emptied(d.image(), b)}
+	b.Down, b.Draining = "", d.isDraining(b.ID)
 	d.edit.SetBroker(b)
 	d.forgetLoads()
 	d.event(Registered{Broker: b, Clean: clean, Emptied: start.emptied})
@@ -61,29 +58,40 @@ type start struct {
 	emptied bool // its data directory is another one than it had: what it held is gone
 }
 
-// mayForget refuses a broker with a new data directory as long as the cluster
-// counts on it for the only in-sync copy of anything, and the topic does not
-// prefer going on: what only it had would be lost in silence.
-func (d *decision) mayForget(s start) error {
-	if !s.emptied {
+// CheckDirectory refuses a broker with another data directory than it had, as long
+// as the cluster counts on it for the only in-sync copy of anything whose topic
+// does not prefer going on: what only it had would be lost in silence. static is
+// what this broker was started with. The error has the kind InvalidConfig.
+func CheckDirectory(im *metadata.Image, b metadata.Broker, static map[string]string) error {
+	if !emptied(im, b) {
 		return nil
 	}
-	e := elections{d: d}
 	count, first := 0, messages.TopicPartition{}
-	for t := range d.image().Topics() {
+	for t := range im.Topics() {
+		s, err := topicconfig.Parse(t.Config, Defaults(im, b.ID, static))
+		if err == nil && s.UncleanElection {
+			continue
+		}
 		for n := range t.Partitions {
-			if election.State(t.Partitions[n]).IsLast(s.id) && !e.uncleanAllowed(t) {
-				if count++; count == 1 {
-					first = messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
-				}
+			if !election.State(t.Partitions[n]).IsLast(b.ID) {
+				continue
+			}
+			if count++; count == 1 {
+				first = messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
 			}
 		}
 	}
 	if count == 0 {
 		return nil
 	}
-	return refuse("register broker", messages.InvalidConfig, fmt.Sprintf("node %d", s.id), fmt.Sprintf(
-		"the data directory is a new one, but this node had the only in-sync copy of %v and of %d more partitions: start it with its old directory, or give those copies up first (an unclean election, or deleting the topics)", first, count-1))
+	return refuse("register broker", messages.InvalidConfig, fmt.Sprintf("node %d", b.ID), fmt.Sprintf(
+		"the data directory is a new one, but the cluster counts on this node for the only in-sync copy of %d partitions, %v among them: start it with its old directory, or give those copies up first (unclean elections, or deleting the topics)", count, first))
+}
+
+// emptied reports whether a broker has another data directory than it had.
+func emptied(im *metadata.Image, b metadata.Broker) bool {
+	old := im.Broker(b.ID)
+	return old != nil && old.Directory != "" && old.Directory != b.Directory
 }
 
 // Takeover is a broker's wish to be the controller.

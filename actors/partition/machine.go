@@ -318,7 +318,7 @@ func (m *Machine) changeLog(e *replica.Effects) error {
 // publish shows readers the log as it is now, and who leads.
 func (m *Machine) publish() {
 	s := m.core.Status()
-	v := &View{Leader: s.Leader, Epoch: s.Epoch, Log: m.log.Publish(s.HighWatermark), Epochs: m.log.Epochs()}
+	v := &View{Leader: s.Leader, Epoch: s.Epoch, Heard: s.Heard, Log: m.log.Publish(s.HighWatermark), Epochs: m.log.Epochs()}
 	switch s.Role {
 	case replica.Leader:
 		v.Settling = !s.Settled

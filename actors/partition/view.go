@@ -17,6 +17,7 @@ type View struct {
 	// so that the high watermark may be below what consumers have seen (KIP-207).
 	Settling bool
 
+	Heard  messages.Offset      // up to where records are known here to be committed; more than the log may hold
 	Log    *log.View            // nil when the log is not open
 	Epochs []replica.EpochStart // the log's epochs, oldest first
 }

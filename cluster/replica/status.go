@@ -23,6 +23,9 @@ type Status struct {
 	// Committed is what to record for LogState.HighWatermark: the high watermark,
 	// or more if records are known to have been committed and are not here.
 	Committed messages.Offset
+	// Heard is up to where the replica has heard that records are committed, whether
+	// or not it has ever had them.
+	Heard messages.Offset
 
 	// EpochStart is, of a leader, its log end when its epoch began; else NoOffset.
 	EpochStart messages.Offset
@@ -41,6 +44,7 @@ func (r *Replica) Status() Status {
 		Role: r.role, Epoch: r.epoch, Leader: r.leader,
 		Replicas: r.assignment.Replicas, ISR: r.assignment.ISR, Revision: r.assignment.Revision,
 		LogStart: r.start, HighWatermark: r.hw, Durable: r.durable, End: r.end, Committed: max(r.hw, r.lost),
+		Heard:      max(r.hw, r.lost, r.follow.hw),
 		EpochStart: messages.NoOffset,
 	}
 	if r.role == Leader {

@@ -1,0 +1,103 @@
+package understudy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"understudy/actors/controller"
+	"understudy/cluster/metadata"
+	"understudy/messages"
+)
+
+// knowWithin bounds how long the nodes are asked what their replicas hold.
+const knowWithin = 2 * time.Second
+
+// elect has this node's controller elect leaders. Before an unclean election all
+// nodes are asked what they hold, so that the one with the most leads, and it can
+// be told what is lost.
+func (n *node) elect(ctx context.Context, q electionQuestion) ([]controller.ElectionResult, error) {
+	var known []controller.Holding
+	if q.Kind == controller.UncleanElection {
+		known = n.allHoldings(ctx, withoutLeader(n.b.cell.Image(), q.Partitions))
+	}
+	return n.b.controller.ElectLeaders(ctx, q.Kind, q.Partitions, known)
+}
+
+// withoutLeader lists those of some partitions, or of all if it is nil, that have
+// no leader.
+func withoutLeader(im *metadata.Image, among []messages.TopicPartition) []messages.TopicPartition {
+	list := []messages.TopicPartition{}
+	if among == nil {
+		for t := range im.Topics() {
+			for n := range t.Partitions {
+				among = append(among, messages.TopicPartition{Topic: t.Name, Partition: int32(n)})
+			}
+		}
+	}
+	for _, tp := range among {
+		if p := im.Partition(tp); p != nil && p.Leader == messages.NoBroker {
+			list = append(list, tp)
+		}
+	}
+	return list
+}
+
+// allHoldings is what the replicas of partitions hold on all nodes that answer.
+func (n *node) allHoldings(ctx context.Context, list []messages.TopicPartition) []controller.Holding {
+	if len(list) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, knowWithin)
+	defer cancel()
+	all := n.b.holdings(list)
+	var mu sync.Mutex
+	n.askOthers(ctx, func(id messages.BrokerID) error {
+		var known []controller.Holding
+		err := request(ctx, n, id, holding, list, &known)
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, known...)
+		return err
+	})
+	return all
+}
+
+// askOthers asks all other brokers that are up, at the same time, and waits until
+// each has answered or failed.
+func (n *node) askOthers(ctx context.Context, one func(messages.BrokerID) error) {
+	var asking sync.WaitGroup
+	for _, b := range n.b.cell.Image().Brokers {
+		if b.ID == n.self.ID || !b.Up() {
+			continue
+		}
+		asking.Go(func() {
+			if err := one(b.ID); err != nil && !errors.Is(err, ctx.Err()) {
+				n.b.log.Debug().Err(err).Int32("node", b.ID).Msg("a node did not answer")
+			}
+		})
+	}
+	asking.Wait()
+}
+
+// holdings is what the local replicas of partitions hold.
+func (b *Broker) holdings(list []messages.TopicPartition) []controller.Holding {
+	var all []controller.Holding
+	for _, tp := range list {
+		h := b.replicas.Lookup(tp)
+		if h == nil {
+			continue
+		}
+		v := h.View()
+		if v == nil || v.Log == nil {
+			continue
+		}
+		one := controller.Holding{Topic: tp.Topic, Partition: tp.Partition, Broker: b.self.ID, Epoch: messages.NoEpoch, End: v.Log.End, Committed: v.Heard}
+		if n := len(v.Epochs); n > 0 {
+			one.Epoch = v.Epochs[n-1].Epoch
+		}
+		all = append(all, one)
+	}
+	return all
+}
