@@ -55,13 +55,13 @@ func (b *Broker) joinConsul(ctx context.Context) (rendezvous, error) {
 	if b.cfg.Chosen("node.id") {
 		wanted = b.cfg.NodeID
 	}
-	if b.identity, err = readIdentity(b.files, b.cfg.Cluster, wanted); err != nil {
+	s := &consulSeat{b: b, client: client, seen: map[messages.BrokerID]membership.Entry{}}
+	if err := s.settle(ctx, wanted); err != nil {
 		return nil, err
 	}
 	if wanted == messages.NoBroker {
 		wanted = b.identity.Node
 	}
-	s := &consulSeat{b: b, client: client, seen: map[messages.BrokerID]membership.Entry{}}
 	id, err := s.claim(ctx, wanted)
 	if err != nil {
 		return nil, err
@@ -70,13 +70,31 @@ func (b *Broker) joinConsul(ctx context.Context) (rendezvous, error) {
 	b.static = b.cfg.StaticSettings()
 	s.Store, err = consul.Open(consul.Options{
 		Client: client, Cluster: b.cfg.Cluster, Broker: id, ClusterID: b.identity.ClusterID, Session: s.session,
-		Events: func(e consul.Event) { s.heard(fromStore, e) },
+		Events: s.stored,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+// settle finds out whose the data directory is.
+func (s *consulSeat) settle(ctx context.Context, wanted messages.BrokerID) (err error) {
+	alone, err := ranAlone(s.b.files)
+	if err == nil && alone && s.b.adopts {
+		err = s.adopt(ctx, wanted)
+	}
+	if err != nil {
+		return err
+	}
+	if s.b.identity, err = readIdentity(s.b.files, s.b.cfg.Cluster, wanted); err != nil {
+		return err
+	}
+	return setAside(s.b.files)
+}
+
+// stored is what calls about the metadata show.
+func (s *consulSeat) stored(e consul.Event) { s.heard(fromStore, e) }
 
 // claim claims an id for this data directory, or any that is free. The directory
 // has its own id on disk by then: a start that is cut short loses neither.
@@ -191,12 +209,16 @@ func (s *consulSeat) reclaim() {
 // there again.
 const lostPause = 250 * time.Millisecond
 
-// Load waits while the metadata is lost: what is there is not the cluster's.
+// Load waits while the metadata is lost or not complete: what is there is not the
+// cluster's.
 func (s *consulSeat) Load(ctx context.Context) (metadata.State, error) {
-	for {
+	for first := true; ; first = false {
 		state, err := s.Store.Load(ctx)
-		if !errors.Is(err, consul.ErrDataLost) {
+		if !errors.Is(err, consul.ErrDataLost) && !errors.Is(err, consul.ErrRestoring) {
 			return state, err
+		}
+		if first {
+			s.b.log.Info().Err(err).Msg("waiting for the metadata; `understudy cluster restore` writes it back")
 		}
 		select {
 		case <-time.After(lostPause):
@@ -210,7 +232,7 @@ func (s *consulSeat) Load(ctx context.Context) (metadata.State, error) {
 // Nothing was written then.
 func (s *consulSeat) Commit(ctx context.Context, txn metadata.Txn) (int64, error) {
 	revision, err := s.Store.Commit(ctx, txn)
-	if errors.Is(err, consul.ErrDataLost) {
+	if errors.Is(err, consul.ErrDataLost) || errors.Is(err, consul.ErrRestoring) {
 		err = fmt.Errorf("%w: %w", metadata.ErrConflict, err)
 	}
 	return revision, err

@@ -2,6 +2,7 @@ package understudy_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,7 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"understudy"
+	"understudy/cluster/consul"
 	"understudy/cluster/consul/fake"
+	"understudy/persistence/vfs"
 )
 
 // awaitRendezvous waits until every node says so of the rendezvous.
@@ -189,4 +193,98 @@ func TestANodeThatCannotBeAskedMayHaveANewerCopy(t *testing.T) {
 	c.wires[2].Mute(false)
 	c.awaitRendezvous("ok")
 	c.awaitInSync("orders", 3)
+}
+
+// TestABrokerThatRanAloneBecomesTheFirstNode takes everything along: ids, settings,
+// records, and what is known of producers. A second node joins it.
+func TestABrokerThatRanAloneBecomesTheFirstNode(t *testing.T) {
+	disk, server := vfs.NewMem(vfs.MemOptions{}), fake.New()
+	cfg := testConfig("mem")
+	cfg.NodeID = 4
+	alone, err := understudy.Start(t.Context(), cfg, understudy.WithFS(disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := connect(t, alone, kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	week := "604800000"
+	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 3, 1, map[string]*string{"retention.ms": &week}, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Partition: int32(i % 3), Value: fmt.Appendf(nil, "%d", i)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	producer, _, err := client.ProducerID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := describe(t, client, "orders")
+	stop(t, alone)
+
+	cfg.Cluster, cfg.Listen = "test", alone.Addr().String()
+	options := []understudy.Option{understudy.WithFS(disk), understudy.WithConsul(consul.Config{Address: "fake", HTTP: server.Client()})}
+	if b, err := understudy.Start(t.Context(), cfg, options...); err == nil {
+		stop(t, b)
+		t.Fatal("it joined without being told to")
+	} else if !strings.Contains(err.Error(), "--adopt") {
+		t.Errorf("refused with %v", err)
+	}
+	node := start(t, cfg, append(options, understudy.WithAdoption())...)
+	if after := describe(t, client, "orders"); after.id != before.id || after.cluster != before.cluster || after.node != 4 || after.epoch <= before.epoch {
+		t.Errorf("it was %+v, and is %+v", before, after)
+	}
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("30")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	fresh := connect(t, node, kgo.ConsumeTopics("orders"))
+	if other, _, err := fresh.ProducerID(t.Context()); err != nil || other <= producer {
+		t.Errorf("a new producer has id %d (%v), an old one %d", other, err, producer)
+	}
+	for n := 0; n < 31; {
+		fetches := fresh.PollFetches(t.Context())
+		if err := fetches.Err0(); err != nil {
+			t.Fatal(err)
+		}
+		n += fetches.NumRecords()
+	}
+	settings, err := kadm.NewClient(fresh).DescribeTopicConfigs(t.Context(), "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range settings[0].Configs {
+		if s.Key == "retention.ms" && (s.Value == nil || *s.Value != week) {
+			t.Errorf("retention.ms is %v", s.Value)
+		}
+	}
+
+	second := testConfig("mem")
+	second.Cluster = "test"
+	start(t, second, understudy.WithFS(vfs.NewMem(vfs.MemOptions{})), options[1])
+	brokers, err := kadm.NewClient(fresh).ListBrokers(t.Context())
+	if err != nil || len(brokers) != 2 {
+		t.Errorf("the brokers are %v (%v)", brokers, err)
+	}
+	if b, err := understudy.Start(t.Context(), testConfig("mem"), understudy.WithFS(disk)); err == nil {
+		stop(t, b)
+		t.Error("it runs alone while it is a node")
+	}
+}
+
+// described is what a client is told of a topic and its cluster.
+type described struct {
+	id      kadm.TopicID
+	cluster string
+	node    int32
+	epoch   int32
+}
+
+func describe(t *testing.T, client *kgo.Client, topic string) described {
+	t.Helper()
+	m, err := kadm.NewClient(client).Metadata(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := m.Topics[topic].Partitions[0]
+	return described{m.Topics[topic].ID, m.Cluster, p.Leader, p.LeaderEpoch}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"understudy/cluster/metadata"
 	"understudy/messages"
@@ -57,14 +56,12 @@ func readIdentity(files vfs.FS, cluster string, node messages.BrokerID) (identit
 // refuseAlone keeps a broker that has run alone from joining a cluster, which
 // does not know its topics.
 func refuseAlone(files vfs.FS) error {
-	entries, err := files.ReadDir(".")
-	if err != nil {
-		return err
+	alone, err := has(files, metadataDir)
+	if err == nil && alone {
+		err = messages.E("open", messages.InvalidConfig, metadataDir, errors.New(
+			"the data directory is of a broker that ran alone. With --adopt it becomes the first node of the cluster and brings its topics along; any other node needs a data directory of its own"))
 	}
-	if slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == metadataDir }) {
-		return messages.E("open", messages.InvalidConfig, metadataDir, errors.New("the data directory is of a broker that ran alone; a node of a cluster needs one of its own"))
-	}
-	return nil
+	return err
 }
 
 // refuseMember keeps a node of a cluster from running alone, where it would know

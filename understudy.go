@@ -45,6 +45,7 @@ type Broker struct {
 
 	join    func(context.Context) (rendezvous, error) // nil: the broker is alone
 	network network
+	adopts  bool          // what ran alone may become the first node of a cluster
 	consul  consul.Config // where the nodes find each other, unless join says otherwise
 	node    *node         // nil: alone
 

@@ -126,13 +126,17 @@ func (r *restore) run(ctx context.Context) error {
 	return r.finish(ctx)
 }
 
+// nodeIDs is what the keys begin with under which nodes claim their ids
+// (cluster/membership).
+const nodeIDs = "ids/nodes/"
+
 // restored tells whether a key is the metadata's. Those of nodes' claims and of
 // the lock live on by themselves.
 func restored(key string) bool {
 	if key == metadata.ControllerKey || key == versionKey || key == restoreKey || key == "" {
 		return false
 	}
-	return !strings.HasPrefix(key, "ids/") || key == metadata.ClusterIDKey || key == metadata.ProducersKey
+	return !strings.HasPrefix(key, nodeIDs)
 }
 
 // look reads what there is.

@@ -31,6 +31,9 @@ var (
 	// ErrDataLost is what Load and Watch say when Consul knows less than was read
 	// from it before, or nothing of a cluster that there must be.
 	ErrDataLost = errors.New("consul's data is lost or old")
+	// ErrRestoring is what Load says while metadata is being written back, and when
+	// that was not completed: what is there is some of it.
+	ErrRestoring = errors.New("metadata is being written back, or was in part")
 	// ErrOtherCluster is what Load says when the metadata is another cluster's.
 	ErrOtherCluster = errors.New("the metadata is of another cluster")
 	// ErrClosed is what a closed Store answers.
@@ -215,11 +218,14 @@ func (s *Store) orClosed(err error) error {
 func (s *Store) adopt(pairs api.KVPairs) (metadata.State, error) {
 	state := metadata.State{Entries: make(map[string]metadata.Entry, len(pairs))}
 	known, v := make(map[string]stamp, len(pairs)), version{}
-	highest := int64(0)
+	highest, restoring := int64(0), false
 	for _, p := range pairs {
 		key := strings.TrimPrefix(p.Key, s.o.Prefix)
 		switch key {
-		case "", restoreKey:
+		case "":
+			continue
+		case restoreKey:
+			restoring = true
 			continue
 		case versionKey:
 			v = readVersion(p)
@@ -234,6 +240,9 @@ func (s *Store) adopt(pairs api.KVPairs) (metadata.State, error) {
 	}
 	if err := s.recognise(v, state.Entries[metadata.ClusterIDKey].Value); err != nil {
 		return metadata.State{}, err
+	}
+	if restoring {
+		return metadata.State{}, messages.E("load metadata", messages.StorageError, s.o.Prefix, ErrRestoring)
 	}
 	state.Revision = v.Revision
 	s.known, s.version, s.highest, s.current = known, v, max(highest, v.Revision), true

@@ -25,6 +25,7 @@ const stopWithin = 1800 * time.Millisecond
 func newServer(streams Streams) *cobra.Command {
 	given := make(map[string]string) // by setting, as flags
 	var file string
+	var adopt bool
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Start a broker",
@@ -50,10 +51,15 @@ explained by: understudy config reference`,
 			for _, w := range warnings {
 				log.Warn().Msg(w)
 			}
-			return serve(cmd.Context(), streams, cfg, log)
+			var options []understudy.Option
+			if adopt {
+				options = append(options, understudy.WithAdoption())
+			}
+			return serve(cmd.Context(), streams, cfg, log, options...)
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration file, YAML (environment: UNDERSTUDY_CONFIG)")
+	cmd.Flags().BoolVar(&adopt, "adopt", false, "with --cluster: a broker that has run alone becomes the first node of a new cluster and brings its topics along")
 	addSettings(cmd, given)
 	return cmd
 }
@@ -122,11 +128,11 @@ func newLogger(cfg config.Config, w io.Writer) zerolog.Logger {
 }
 
 // serve runs a broker until ctx ends.
-func serve(ctx context.Context, streams Streams, cfg config.Config, log zerolog.Logger) error {
+func serve(ctx context.Context, streams Streams, cfg config.Config, log zerolog.Logger, options ...understudy.Option) error {
 	if os.Getenv("GOMEMLIMIT") == "" && !cfg.InMemory {
 		debug.SetMemoryLimit(cfg.MemoryLimit) // the collector works harder before that is reached
 	}
-	b, err := understudy.Start(ctx, cfg, understudy.WithLogger(log))
+	b, err := understudy.Start(ctx, cfg, append(options, understudy.WithLogger(log))...)
 	if err != nil {
 		if ctx.Err() != nil {
 			return errInterrupted
