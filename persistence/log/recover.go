@@ -464,6 +464,9 @@ func (r *recovery) settle() error {
 			return r.broken(l.dir.Path, err)
 		}
 	}
+	if err := r.keepEpochs(); err != nil {
+		return err
+	}
 	if !r.renamed && len(r.scanned) == 0 {
 		return nil
 	}
@@ -474,6 +477,20 @@ func (r *recovery) settle() error {
 		return nil
 	}
 	return l.writeMark(l.durable, false)
+}
+
+// keepEpochs writes down the epochs that were found, before the mark says that the
+// batches they were found in need not be read again.
+func (r *recovery) keepEpochs() error {
+	l := r.l
+	if !l.pending.epochs {
+		return nil
+	}
+	if err := l.writeEpochs(l.epochs); err != nil {
+		return r.broken(l.dir.Join(epochsName), err)
+	}
+	l.pending.epochs = false
+	return nil
 }
 
 // syncScanned makes the segments durable that were above the claim.
