@@ -101,3 +101,23 @@ func (b *Broker) holdings(list []messages.TopicPartition) []controller.Holding {
 	}
 	return all
 }
+
+// sole is who makes changes for the clients of a broker that is alone.
+type sole struct {
+	*controller.Client
+	b *Broker
+}
+
+// ElectLeaders elects leaders; see kafka.Admin.
+func (s sole) ElectLeaders(ctx context.Context, kind controller.ElectionKind, partitions []messages.TopicPartition) ([]controller.ElectionResult, error) {
+	var known []controller.Holding
+	if kind == controller.UncleanElection {
+		known = s.b.holdings(withoutLeader(s.b.cell.Image(), partitions))
+	}
+	return s.Client.ElectLeaders(ctx, kind, partitions, known)
+}
+
+// AwaitServing returns when this broker serves what it leads of topics.
+func (s sole) AwaitServing(ctx context.Context, topics []string) {
+	_ = s.b.awaitLed(ctx, topics) // those that do not serve say so themselves
+}

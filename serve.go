@@ -61,7 +61,7 @@ func (b *Broker) changes() kafka.Admin {
 	if b.node != nil {
 		return b.node
 	}
-	return b.controller
+	return sole{b.controller, b}
 }
 
 func (b *Broker) requestLimits() kafka.Limits {

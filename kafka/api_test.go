@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"understudy/actors/controller"
 	"understudy/cluster/metadata"
 	"understudy/messages"
 )
@@ -97,6 +98,16 @@ func example(h *harness, key, version int16) kmsg.Request {
 		r.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "orders", Count: 3, Assignment: []kmsg.CreatePartitionsRequestTopicAssignment{{Replicas: []int32{self}}}}}
 	case *kmsg.IncrementalAlterConfigsRequest:
 		r.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "orders", Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "retention.ms", Op: kmsg.IncrementalAlterConfigOpSet, Value: kmsg.StringPtr("6")}}}}
+	case *kmsg.ElectLeadersRequest:
+		r.ElectionType, r.TimeoutMillis = int8(controller.UncleanElection), 1000
+		if version == 0 {
+			r.ElectionType = 0
+		}
+		r.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: "orders", Partitions: []int32{0, 1}}}
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		r.Topics = []kmsg.AlterPartitionAssignmentsRequestTopic{{Topic: "orders", Partitions: []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Partition: 1, Replicas: []int32{self}}}}}
+	case *kmsg.ListPartitionReassignmentsRequest:
+		r.Topics = []kmsg.ListPartitionReassignmentsRequestTopic{{Topic: "orders", Partitions: []int32{0, 1}}}
 	case *kmsg.DescribeClusterRequest:
 		r.EndpointType = 1
 	case *kmsg.DescribeProducersRequest:
@@ -212,6 +223,15 @@ func errorCodes(resp kmsg.Response) (codes []int16) {
 		}
 	case *kmsg.InitProducerIDResponse:
 		codes = append(codes, r.ErrorCode)
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		codes = append(codes, r.ErrorCode)
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				codes = append(codes, p.ErrorCode)
+			}
+		}
+	case *kmsg.ListPartitionReassignmentsResponse:
+		codes = append(codes, r.ErrorCode)
 	default:
 		codes = groupErrorCodes(resp)
 	}
@@ -287,7 +307,7 @@ func TestApiVersionsOffersTheTable(t *testing.T) {
 	for key, want := range map[int16][2]int16{
 		0: {0, 11}, 1: {4, 17}, 2: {0, 8}, 3: {0, 12}, 8: {0, 9}, 9: {0, 9}, 10: {0, 4}, 11: {0, 9}, 12: {0, 4}, 13: {0, 5}, 14: {0, 5},
 		15: {0, 6}, 16: {0, 5}, 42: {0, 2}, 47: {0, 0}, 18: {0, 4}, 19: {0, 7}, 20: {0, 6}, 21: {0, 2},
-		22: {0, 5}, 23: {2, 4}, 32: {0, 4}, 33: {0, 2}, 35: {0, 4}, 37: {0, 3}, 44: {0, 1}, 60: {0, 2}, 61: {0, 0}, 75: {0, 0},
+		22: {0, 5}, 23: {2, 4}, 32: {0, 4}, 33: {0, 2}, 35: {0, 4}, 37: {0, 3}, 43: {0, 2}, 44: {0, 1}, 45: {0, 1}, 46: {0, 0}, 60: {0, 2}, 61: {0, 0}, 75: {0, 0},
 	} {
 		if offered[key] != want {
 			t.Errorf("API %d: offered %v, want %v", key, offered[key], want)

@@ -87,9 +87,6 @@ func (s *nullSlice) Release()                     { s.log.slices.Put(s) }
 type nullPartitions [6]nullPartition
 
 func (p *nullPartitions) Lookup(tp messages.TopicPartition) Partition { return &p[tp.Partition] }
-func (p *nullPartitions) AwaitReady(context.Context, []messages.TopicPartition) error {
-	return nil
-}
 
 func benchBroker(b *testing.B, fetchSize int) *harness {
 	f := newFakeCluster(b)

@@ -57,9 +57,6 @@ func DefaultLimits() Limits {
 type Partitions interface {
 	// Lookup finds a local replica, or nil.
 	Lookup(tp messages.TopicPartition) Partition
-	// AwaitReady returns when each of the local replicas among tps serves, or
-	// says why not; or when ctx ends.
-	AwaitReady(ctx context.Context, tps []messages.TopicPartition) error
 }
 
 // Groups coordinates consumer groups.

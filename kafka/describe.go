@@ -14,7 +14,7 @@ import (
 // DescribeCluster (key 60).
 //
 //	1  which kind of endpoint is meant: brokers (1) or controllers (2)
-//	2  fenced brokers; a registered broker is not fenced here
+//	2  fenced brokers, which are not told of: of one that is down there is nothing to ask
 func describeClusterAPI() api {
 	return api{
 		key: 60, name: "DescribeCluster", max: 2, flexible: 0,
@@ -35,8 +35,7 @@ func (b *Broker) describeCluster(_ context.Context, req *kmsg.DescribeClusterReq
 	}
 	image := b.deps.Image()
 	resp.ClusterID, resp.ControllerID = image.ClusterID, image.Controller
-	for i := range image.Brokers {
-		node := &image.Brokers[i]
+	for node := range b.brokers(image) {
 		n := kmsg.NewDescribeClusterResponseBroker()
 		n.NodeID, n.Host, n.Port, n.Rack = node.ID, node.Host, node.Port, nullable(node.Rack)
 		resp.Brokers = append(resp.Brokers, n)

@@ -111,8 +111,41 @@ func (f *fakeCluster) Lookup(tp messages.TopicPartition) Partition {
 	return nil
 }
 
-// AwaitReady implements Partitions.
-func (f *fakeCluster) AwaitReady(context.Context, []messages.TopicPartition) error { return nil }
+// AwaitServing implements Admin.
+func (f *fakeCluster) AwaitServing(context.Context, []string) {}
+
+// Reassign implements Admin: a move to where the replica is succeeds.
+func (f *fakeCluster) Reassign(_ context.Context, moves []controller.Reassignment, fixedFactor bool) []controller.ReassignmentResult {
+	results := make([]controller.ReassignmentResult, len(moves))
+	for i, m := range moves {
+		results[i] = controller.ReassignmentResult{Topic: m.Topic, Partition: m.Partition}
+		switch {
+		case f.image.Load().Partition(messages.TopicPartition{Topic: m.Topic, Partition: m.Partition}) == nil:
+			results[i].Err = errNoTopic
+		case m.Target == nil:
+			results[i].Err = messages.E("fake", messages.NoReassignment, m.Topic, nil)
+		case fixedFactor && len(m.Target) != 1:
+			results[i].Err = messages.E("fake", messages.InvalidReplicationFactor, m.Topic, nil)
+		}
+	}
+	return results
+}
+
+// ElectLeaders implements Admin: all lead already.
+func (f *fakeCluster) ElectLeaders(_ context.Context, kind controller.ElectionKind, partitions []messages.TopicPartition) ([]controller.ElectionResult, error) {
+	if kind > controller.UncleanElection {
+		return nil, messages.E("fake", messages.InvalidRequest, "", nil)
+	}
+	var results []controller.ElectionResult
+	for _, tp := range partitions {
+		r := controller.ElectionResult{Topic: tp.Topic, Partition: tp.Partition, Losses: "everything"}
+		if kind == controller.PreferredElection {
+			r.Losses, r.Err = "", messages.E("fake", messages.ElectionNotNeeded, tp.String(), nil)
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
 
 // CreateTopics implements Admin.
 func (f *fakeCluster) CreateTopics(_ context.Context, topics []controller.NewTopic, validateOnly bool) []controller.TopicResult {

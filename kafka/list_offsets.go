@@ -34,6 +34,33 @@ const (
 	tieredOffset        = -5 // the last offset in tiered storage, of which there is none
 )
 
+// anyReplica, as the replica id, asks for what this broker's replica holds, whether
+// or not it leads. The latest offset is then the end of its log.
+const anyReplica = -2
+
+// listHeld answers for the local replica.
+func (b *Broker) listHeld(topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
+	p := kmsg.NewListOffsetsResponseTopicPartition()
+	p.Partition, p.Offset, p.Timestamp, p.LeaderEpoch = asked.Partition, messages.NoOffset, messages.NoTimestamp, messages.NoEpoch
+	local, err := b.local(messages.TopicPartition{Topic: topic, Partition: asked.Partition})
+	if err != nil {
+		p.ErrorCode = messages.Code(err)
+		return p
+	}
+	view := local.View()
+	switch {
+	case view.Log == nil:
+		p.ErrorCode = messages.Code(view.Err)
+	case asked.Timestamp == latestOffset:
+		p.Offset, p.LeaderEpoch = view.End, view.epochAt(view.End-1)
+	case asked.Timestamp == earliestOffset:
+		p.Offset, p.LeaderEpoch = view.LogStart, view.epochAt(view.LogStart)
+	default:
+		p.ErrorCode = messages.Code(errSpecialTime)
+	}
+	return p
+}
+
 var errSpecialTime = messages.E("list offsets", messages.UnsupportedVersion, "", nil)
 
 func (b *Broker) listOffsets(_ context.Context, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
@@ -45,6 +72,10 @@ func (b *Broker) listOffsets(_ context.Context, req *kmsg.ListOffsetsRequest) *k
 		t.Topic = asked.Topic
 		t.Partitions = make([]kmsg.ListOffsetsResponseTopicPartition, len(asked.Partitions))
 		for j := range asked.Partitions {
+			if req.ReplicaID == anyReplica {
+				t.Partitions[j] = b.listHeld(asked.Topic, &asked.Partitions[j])
+				continue
+			}
 			t.Partitions[j] = b.listOffset(req.Version, asked.Topic, &asked.Partitions[j])
 		}
 	}

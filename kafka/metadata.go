@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"iter"
 	"math"
 	"slices"
 
@@ -45,8 +46,7 @@ func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.
 		refused = b.createMissing(ctx, req)
 	}
 	image := b.deps.Image()
-	for i := range image.Brokers {
-		node := &image.Brokers[i]
+	for node := range b.brokers(image) {
 		n := kmsg.NewMetadataResponseBroker()
 		n.NodeID, n.Host, n.Port, n.Rack = node.ID, node.Host, node.Port, nullable(node.Rack)
 		resp.Brokers = append(resp.Brokers, n)
@@ -120,21 +120,8 @@ func (b *Broker) createMissing(ctx context.Context, req *kmsg.MetadataRequest) m
 			refused[names[i]] = created.Err
 		}
 	}
-	b.awaitTopics(ctx, names)
+	b.deps.Admin.AwaitServing(ctx, names) // a client that is told of a leader expects it to lead
 	return refused
-}
-
-// awaitTopics returns when the local replicas of topics serve; a client that is
-// told of a leader expects it to lead.
-func (b *Broker) awaitTopics(ctx context.Context, names []string) {
-	image := b.deps.Image()
-	var tps []messages.TopicPartition
-	for _, name := range names {
-		if t := image.Topic(name); t != nil {
-			tps = b.localPartitions(tps, t)
-		}
-	}
-	_ = b.deps.Partitions.AwaitReady(ctx, tps) // those that do not serve say so themselves
 }
 
 // localPartitions appends those of a topic's partitions that have a replica here.
@@ -188,11 +175,22 @@ func describeTopic(image *metadata.Image, t *metadata.Topic) kmsg.MetadataRespon
 	return d
 }
 
-// offline are the replicas of a partition whose brokers are not registered.
+// brokers are those that clients can turn to: who is up, and in any case this one.
+func (b *Broker) brokers(image *metadata.Image) iter.Seq[*metadata.Broker] {
+	return func(yield func(*metadata.Broker) bool) {
+		for i := range image.Brokers {
+			if node := &image.Brokers[i]; (node.Up() || node.ID == b.deps.Self) && !yield(node) {
+				return
+			}
+		}
+	}
+}
+
+// offline are the replicas of a partition whose brokers are not up.
 func offline(image *metadata.Image, p *metadata.Partition) []messages.BrokerID {
 	var ids []messages.BrokerID
 	for _, id := range p.Replicas {
-		if image.Broker(id) == nil {
+		if !image.Broker(id).Up() {
 			ids = append(ids, id)
 		}
 	}

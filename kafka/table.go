@@ -53,7 +53,7 @@ func apis() []api {
 		createTopicsAPI(), deleteTopicsAPI(), deleteRecordsAPI(),
 		initProducerIDAPI(), offsetForLeaderEpochAPI(),
 		describeConfigsAPI(), alterConfigsAPI(), describeLogDirsAPI(), createPartitionsAPI(),
-		incrementalAlterConfigsAPI(), describeClusterAPI(), describeProducersAPI(), describeTopicPartitionsAPI(),
+		electLeadersAPI(), incrementalAlterConfigsAPI(), alterReassignmentsAPI(), listReassignmentsAPI(), describeClusterAPI(), describeProducersAPI(), describeTopicPartitionsAPI(),
 	}
 }
 

@@ -37,7 +37,7 @@ func createTopicsAPI() api {
 	}
 }
 
-// createTopics returns when the topics' local replicas serve.
+// createTopics returns when the topics' leaders serve.
 func (b *Broker) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) *kmsg.CreateTopicsResponse {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
 	defer cancel()
@@ -64,7 +64,7 @@ func (b *Broker) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest
 		for i := range wanted {
 			names[i] = wanted[i].Name
 		}
-		b.awaitTopics(ctx, names)
+		b.deps.Admin.AwaitServing(ctx, names)
 	}
 	for i := range results {
 		describeCreated(&resp.Topics[slots[i]], &results[i])
@@ -190,7 +190,7 @@ func (b *Broker) createPartitions(ctx context.Context, req *kmsg.CreatePartition
 	}
 	results := b.deps.Admin.CreatePartitions(ctx, changes, req.ValidateOnly)
 	if !req.ValidateOnly {
-		b.awaitTopics(ctx, names)
+		b.deps.Admin.AwaitServing(ctx, names)
 	}
 	for _, result := range results {
 		t := kmsg.NewCreatePartitionsResponseTopic()

@@ -33,6 +33,7 @@ type Holding struct {
 type ElectionResult struct {
 	Topic     string
 	Partition int32
+	Losses    string // of an unclean one: what is lost, as far as it is known
 	Err       error
 }
 
@@ -55,12 +56,13 @@ func (c *electLeaders) decide(d *decision) error {
 	e := elections{d: d, cause: election.Cause{Reason: election.AskedFor, Broker: messages.NoBroker}}
 	seen := map[messages.TopicPartition]bool{}
 	for _, tp := range c.partitions {
-		err := refuse("elect leaders", messages.InvalidRequest, tp.String(), "comes more than once in the request")
-		if !seen[tp] {
-			err = c.elect(&e, tp)
+		if seen[tp] {
+			err := refuse("elect leaders", messages.InvalidRequest, tp.String(), "comes more than once in the request")
+			c.results = append(c.results, ElectionResult{Topic: tp.Topic, Partition: tp.Partition, Err: err})
+			continue
 		}
 		seen[tp] = true
-		c.results = append(c.results, ElectionResult{Topic: tp.Topic, Partition: tp.Partition, Err: err})
+		c.results = append(c.results, c.elect(&e, tp))
 	}
 	if c.partitions == nil {
 		c.electAll(&e)
@@ -73,31 +75,35 @@ func (c *electLeaders) electAll(e *elections) {
 	for t := range e.d.image().Topics() {
 		for n := range t.Partitions {
 			tp := messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
-			if err := c.elect(e, tp); messages.KindOf(err) != messages.ElectionNotNeeded {
-				c.results = append(c.results, ElectionResult{Topic: tp.Topic, Partition: tp.Partition, Err: err})
+			if r := c.elect(e, tp); messages.KindOf(r.Err) != messages.ElectionNotNeeded {
+				c.results = append(c.results, r)
 			}
 		}
 	}
 }
 
-func (c *electLeaders) elect(e *elections, tp messages.TopicPartition) error {
+func (c *electLeaders) elect(e *elections, tp messages.TopicPartition) ElectionResult {
+	r := ElectionResult{Topic: tp.Topic, Partition: tp.Partition}
 	t, err := e.d.partition(tp)
 	if err != nil {
-		return err
+		r.Err = err
+		return r
 	}
 	s := election.State(t.Partitions[tp.Partition])
-	var next election.State
+	next := s
 	if c.kind == PreferredElection {
 		next, err = e.d.prefer(s)
-	} else {
-		next, err = e.d.force(s, c.holdings[tp], e)
+	} else if next, err = e.d.force(s, c.holdings[tp]); err == nil {
+		r.Losses = losses(next.Leader, c.holdings[tp])
 	}
 	if err != nil {
-		return about(tp, err)
+		r.Err = about(tp, err)
+		return r
 	}
+	e.cause.Detail = r.Losses
 	e.become(t, int(tp.Partition), next)
 	e.cause.Detail = "" // which was about this partition
-	return nil
+	return r
 }
 
 // prefer elects the preferred leader.
@@ -124,7 +130,7 @@ func (d *decision) prefer(s election.State) (election.State, error) {
 
 // force elects whoever is up for a partition without a leader, and of several who
 // is known to hold the most.
-func (d *decision) force(s election.State, known []Holding, e *elections) (election.State, error) {
+func (d *decision) force(s election.State, known []Holding) (election.State, error) {
 	if !s.Offline() {
 		return s, refuse("elect leaders", messages.ElectionNotNeeded, "", fmt.Sprintf("node %d leads", s.Leader))
 	}
@@ -136,7 +142,6 @@ func (d *decision) force(s election.State, known []Holding, e *elections) (elect
 	if next.Offline() {
 		return s, refuse("elect leaders", messages.EligibleLeadersNotAvailable, "", fmt.Sprintf("none of the replicas %v is up", s.Replicas))
 	}
-	e.cause.Detail = losses(next.Leader, known)
 	return next, nil
 }
 
