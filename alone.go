@@ -16,7 +16,10 @@ func (a alone) Send(messages.BrokerID, messages.TopicID, messages.TopicPartition
 	return nil
 }
 
-func (a alone) Crowded(messages.BrokerID) bool { return false }
+// Room and Spend are about followers, of which there are none.
+func (a alone) Room(partition.CatchUp) int64 { return 0 }
+
+func (a alone) Spend(partition.CatchUp, int64) {}
 
 // ChangeISR has nothing to ask for: the in-sync set is this broker.
 func (a alone) ChangeISR(messages.TopicPartition, replica.ISRChange) {}

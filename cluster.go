@@ -36,6 +36,8 @@ type node struct {
 	out    outboxes
 	lore   lore
 
+	throttle *throttle // of what replicas elsewhere are sent to catch up
+
 	ctx  context.Context // ends when the node stops
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -66,7 +68,7 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := &node{b: b, r: r, wishes: newWishes(), eye: newEye(), out: newOutboxes(), lore: newLore()}
+	n := &node{b: b, r: r, wishes: newWishes(), eye: newEye(), out: newOutboxes(), lore: newLore(), throttle: newThrottle(b.cfg.NodeID, b.static)}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	b.node = n
 	b.onStop("leave the cluster", func(ctx context.Context) error { return r.Leave(ctx) })

@@ -16,10 +16,6 @@ import (
 	"understudy/messages"
 )
 
-// crowded is how many bytes waiting to be sent to a node hold up reads for
-// followers there: enough to keep the connection busy until the next look.
-const crowded = 8 << 20
-
 // A node is what its replicas need of the controller and of the other nodes.
 var _ partition.Cluster = (*node)(nil)
 
@@ -27,9 +23,6 @@ var _ partition.Cluster = (*node)(nil)
 func (n *node) Send(to messages.BrokerID, id messages.TopicID, tp messages.TopicPartition, m *replica.Message, owner partition.Payload) error {
 	return n.link.Send(to, id, tp.Partition, *m, owner)
 }
-
-// Crowded reports that enough waits to be sent to a node already.
-func (n *node) Crowded(id messages.BrokerID) bool { return n.link.Backlog(id) > crowded }
 
 // Event tells what a replica decided.
 func (n *node) Event(tp messages.TopicPartition, e replica.Event) {

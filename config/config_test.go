@@ -150,7 +150,7 @@ func TestSettingsAgreeWithTheTopicTable(t *testing.T) {
 		}
 	}
 	for _, known := range topicconfig.Topic.All() {
-		if strings.Contains(known.Doc, "no effect") {
+		if strings.Contains(known.Doc, "no effect") || known.Broker == "" {
 			continue
 		}
 		if s := Lookup(known.Broker); s == nil || s.Topic != known.Name {

@@ -16,7 +16,7 @@ import (
 )
 
 // slot is what stays of a local replica when its actor is restarted. Only the
-// actor touches it once it has been spawned, but for retired.
+// actor touches it once it has been spawned, but for retired and moved.
 type slot struct {
 	handle     *Handle
 	assignment metadata.Partition
@@ -27,6 +27,7 @@ type slot struct {
 	unmarked   bool                 // the directory does not say yet whose it is
 	around     surroundings         // what the replica was told of other nodes
 	retired    atomic.Bool          // set before the actor is stopped for good: its log is to be deleted
+	moved      atomic.Bool          // set before retired, if the partition lives on elsewhere
 }
 
 // replicaActor runs one local replica. A restart makes a new one for the same slot.
@@ -228,7 +229,10 @@ func (r *replicaActor) close() {
 // gone is why a stopped replica does not serve.
 func (r *replicaActor) gone() error {
 	tp := r.slot.handle.tp.String()
-	if r.slot.retired.Load() {
+	switch {
+	case r.slot.moved.Load():
+		return messages.E("partition", messages.NotLeader, tp, errors.New("its replica here has moved elsewhere"))
+	case r.slot.retired.Load():
 		return messages.E("partition", messages.UnknownTopicOrPartition, tp, errors.New("was deleted"))
 	}
 	return messages.E("partition", messages.ShuttingDown, tp, nil)
@@ -282,7 +286,9 @@ func (r *replicaActor) Send(to messages.BrokerID, m *replica.Message, owner Payl
 	}
 }
 
-func (r *replicaActor) Crowded(node messages.BrokerID) bool { return r.shared.Cluster.Crowded(node) }
+func (r *replicaActor) Room(c CatchUp) int64 { return r.shared.Cluster.Room(c) }
+
+func (r *replicaActor) Spend(c CatchUp, bytes int64) { r.shared.Cluster.Spend(c, bytes) }
 
 func (r *replicaActor) ChangeISR(c replica.ISRChange) {
 	r.shared.Cluster.ChangeISR(r.slot.handle.tp, c)

@@ -1,25 +1,56 @@
 package partition
 
 import (
+	"slices"
+
 	"understudy/cluster/replica"
+	"understudy/messages"
 	"understudy/messages/batch"
 )
 
+// CatchUp is what there is to know of a follower for which older records are to
+// be read.
+type CatchUp struct {
+	Follower messages.BrokerID
+	InSync   bool // producers wait for it: no throttle holds
+	// The topic throttles this leader when it sends to replicas that catch up, or the
+	// follower when it catches up.
+	LeaderThrottled, FollowerThrottled bool
+}
+
 // serveReads reads older batches for followers that are behind, and reports
-// whether it read any. As long as enough waits to be sent to a follower's node
-// already, its reads are held back: catching up takes what producing leaves.
+// whether it read any. As long as there is no room for them, because enough waits
+// to be sent to a follower's node already or because of a throttle, its reads are
+// held back: catching up takes what producing leaves.
 func (m *Machine) serveReads() bool {
 	held := m.reads[:0]
 	for _, q := range m.reads {
-		if m.world.Crowded(q.Follower) {
+		c := m.catchUp(q.Follower)
+		room := m.world.Room(c)
+		if room <= 0 {
 			held = append(held, q)
 			continue
 		}
-		m.core.Loaded(q, m.load(q))
+		q.MaxBytes = min(q.MaxBytes, room)
+		batches := m.load(q)
+		spent := int64(0)
+		for _, b := range batches {
+			spent += int64(len(b))
+		}
+		m.world.Spend(c, spent)
+		m.core.Loaded(q, batches)
 	}
 	served := len(held) < len(m.reads)
 	m.reads = held
 	return served
+}
+
+func (m *Machine) catchUp(follower messages.BrokerID) CatchUp {
+	s, n := m.core.Status(), m.tp.Partition
+	return CatchUp{
+		Follower: follower, InSync: slices.Contains(s.ISR, follower),
+		LeaderThrottled: m.settings.LeaderThrottled.Has(n, s.Leader), FollowerThrottled: m.settings.FollowerThrottled.Has(n, follower),
+	}
 }
 
 // load reads batches for a follower that is behind; none if they cannot be read.

@@ -82,6 +82,35 @@ func TestReadsForFollowersWaitWhileTheirNodeIsCrowded(t *testing.T) {
 	}
 }
 
+// TestCatchingUpGoesInPiecesThatThereIsRoomFor has little room: a batch is read as a
+// whole all the same.
+func TestCatchingUpGoesInPiecesThatThereIsRoomFor(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	size := int64(0)
+	for range 3 {
+		b := records(2, messages.NoSequence)
+		size = int64(len(b))
+		r.append(messages.AcksAll, b)
+	}
+	r.settle()
+	r.flushed()
+	s := r.machine.settings
+	s.LeaderThrottled, s.FollowerThrottled = "0:1", "0:3"
+	r.machine.Configure(s)
+	r.stage.room, r.stage.crowded = 2*size-1, true
+	r.lead(0, 2)
+	if c := r.stage.asked[0]; c.Follower != 2 || !c.LeaderThrottled || c.FollowerThrottled {
+		t.Errorf("asked for room for %+v", c)
+	}
+	r.stage.crowded = false
+	held := r.machine.reads
+	r.machine.reads = held[:1]
+	r.machine.serveReads()
+	if got := r.stage.spent; got != size {
+		t.Errorf("%d bytes were read with room for less than two batches of %d", got, size)
+	}
+}
+
 func (r *rig) sentBatches() (n int) {
 	for _, s := range r.stage.sent {
 		n += len(s.batches)

@@ -28,9 +28,10 @@ type World interface {
 	// It may be lost. The message is valid until Send returns, and the bytes of its
 	// batches as long as owner is retained; without an owner, for ever.
 	Send(to messages.BrokerID, m *replica.Message, owner Payload)
-	// Crowded reports that a node has so much to be sent to it that reads for
-	// followers there have to wait.
-	Crowded(node messages.BrokerID) bool
+	// Room says how many bytes may be read now for a follower that is behind; 0:
+	// none, it has to wait. Spend tells how many were.
+	Room(CatchUp) int64
+	Spend(c CatchUp, bytes int64)
 	// ChangeISR asks the controller for another in-sync set.
 	ChangeISR(replica.ISRChange)
 	// Resign asks the controller to elect anew.

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"testing"
@@ -25,6 +26,9 @@ type stage struct {
 	resigned   []replica.Resignation
 	sent       []sent
 	crowded    bool
+	room       int64     // what is left to read for followers; 0: plenty
+	asked      []CatchUp // when there was something to read for them
+	spent      int64     // bytes read for them
 }
 
 func (s *stage) Now() int64      { return s.now }
@@ -39,10 +43,18 @@ func (s *stage) Send(to messages.BrokerID, m *replica.Message, owner Payload) {
 		owner.Retain()
 	}
 }
-func (s *stage) Crowded(messages.BrokerID) bool { return s.crowded }
-func (s *stage) ChangeISR(replica.ISRChange)    {}
-func (s *stage) Resign(r replica.Resignation)   { s.resigned = append(s.resigned, r) }
-func (s *stage) Event(replica.Event)            {}
+func (s *stage) Room(c CatchUp) int64 {
+	s.asked = append(s.asked, c)
+	if s.crowded {
+		return 0
+	}
+	return cmp.Or(s.room, 1<<40)
+}
+
+func (s *stage) Spend(_ CatchUp, bytes int64) { s.spent += bytes }
+func (s *stage) ChangeISR(replica.ISRChange)  {}
+func (s *stage) Resign(r replica.Resignation) { s.resigned = append(s.resigned, r) }
+func (s *stage) Event(replica.Event)          {}
 
 // sent is a message that went out.
 type sent struct {

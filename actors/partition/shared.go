@@ -42,8 +42,10 @@ type Cluster interface {
 	// Send passes a message to another node's replica of the partition, or loses it
 	// and may say why; see link.Link.Send.
 	Send(to messages.BrokerID, id messages.TopicID, tp messages.TopicPartition, m *replica.Message, owner Payload) error
-	// Crowded reports that enough waits to be sent to a node already.
-	Crowded(node messages.BrokerID) bool
+	// Room says how many bytes may be read now for a follower that is behind; 0:
+	// none, it has to wait. Spend tells how many were. Any replica may call them.
+	Room(CatchUp) int64
+	Spend(c CatchUp, bytes int64)
 	// ChangeISR asks the controller for another in-sync set.
 	ChangeISR(messages.TopicPartition, replica.ISRChange)
 	// Resign asks the controller for an election in a new epoch.

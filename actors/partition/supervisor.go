@@ -115,6 +115,9 @@ func (s *Supervisor) place(c actor.Context, tp messages.TopicPartition, id messa
 	old := s.children[tp]
 	switch {
 	case !slices.Contains(p.Replicas, s.shared.Self.ID):
+		if old != nil {
+			old.slot.moved.Store(true)
+		}
 		s.retire(c, old)
 		return nil
 	case old == nil:

@@ -62,6 +62,9 @@ const unbounded = "9223372036854775807"
 func topicDefaults() []Setting {
 	list := make([]Setting, 0, len(Topic.settings))
 	for _, s := range Topic.settings {
+		if s.Broker == "" {
+			continue
+		}
 		s.Name, s.Broker, s.set = s.Broker, "", nil
 		s.Doc = "The default of topics. " + s.Doc
 		list = append(list, s)

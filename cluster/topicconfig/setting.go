@@ -41,7 +41,7 @@ const (
 // Setting is one entry of a table.
 type Setting struct {
 	Name    string
-	Broker  string // of a topic's setting: what the broker's default for it is called
+	Broker  string // of a topic's setting: what the broker's default for it is called; "": there is none
 	Type    Type
 	Default string
 	Doc     string // what it does, its unit; for one without effect, why it has none

@@ -26,6 +26,8 @@ type Settings struct {
 	SegmentMs          int64
 	IndexIntervalBytes int
 	Preallocate        bool
+	LeaderThrottled    Throttled // leaders whose sending to replicas that catch up is throttled
+	FollowerThrottled  Throttled // replicas whose catching up is throttled
 }
 
 // Compression says how batches are to be stored.

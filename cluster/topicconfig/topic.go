@@ -13,7 +13,7 @@ const (
 )
 
 // Topic is the table of topic settings.
-var Topic = newTable("topic setting", []Setting{
+var Topic = newTable("topic setting", append(throttles(), []Setting{
 	{Name: "cleanup.policy", Broker: "log.cleanup.policy", Type: List, Default: "delete", rule: cleanup{},
 		Doc: "What becomes of old segments. Only delete is supported yet: they are removed by retention.ms and retention.bytes."},
 	{Name: "compression.type", Broker: "compression.type", Type: String, Default: "producer",
@@ -93,7 +93,7 @@ var Topic = newTable("topic setting", []Setting{
 	{Name: "write.caching", Broker: "write.caching", Type: Bool, Default: "false", rule: yesNo{},
 		Doc: "Whether acks=all is answered when every in-sync replica has the batch in memory, before it is on disk. Faster, and a power cut of all replicas at once loses what was answered last.",
 		set: func(s *Settings, v value) { s.WriteCaching = v.yes }},
-})
+}...))
 
 // minSegment keeps a mistyped size from making a file of every batch.
 const minSegment = 1024

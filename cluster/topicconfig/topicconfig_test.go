@@ -29,7 +29,7 @@ func TestTablesAreSound(t *testing.T) {
 		}
 	}
 	for _, s := range Topic.All() {
-		if _, err := Broker.Lookup(s.Broker); err != nil {
+		if _, err := Broker.Lookup(s.Broker); err != nil && s.Broker != "" {
 			t.Errorf("%s: %v", s.Name, err)
 		}
 		if s.set == nil && !strings.Contains(s.Doc, "no effect: ") && !strings.HasPrefix(s.Name, "compression.") && s.Name != "cleanup.policy" {
