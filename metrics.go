@@ -20,6 +20,7 @@ type brokerMetrics struct {
 	partitions, offline, damaged, bytes, topics, files *prometheus.Desc
 	syncs, rounds, flushes, failures                   *prometheus.Desc
 	memory                                             *prometheus.Desc
+	cleanings, uncleaned, cleaned, dropped             *prometheus.Desc
 }
 
 func newBrokerMetrics(b *Broker) *brokerMetrics {
@@ -38,6 +39,10 @@ func newBrokerMetrics(b *Broker) *brokerMetrics {
 		rounds:     desc("flush_rounds_total", "Rounds in which flushes were carried out."),
 		syncs:      desc("flush_syncs_total", "Syncs of files."),
 		failures:   desc("flush_failures_total", "Syncs that failed."),
+		cleanings:  desc("compactions_total", "Logs that were compacted."),
+		uncleaned:  desc("compaction_failures_total", "Compactions that failed."),
+		cleaned:    desc("compaction_read_bytes_total", "Bytes that compaction has read."),
+		dropped:    desc("compaction_removed_bytes_total", "Bytes by which compaction has made logs smaller."),
 		memory:     desc("memory_in_use_bytes", "Bytes of the memory budget that requests and answers take."),
 	}
 }
@@ -74,4 +79,9 @@ func (m *brokerMetrics) Collect(out chan<- prometheus.Metric) {
 	count(m.rounds, stats.Rounds)
 	count(m.syncs, stats.Syncs)
 	count(m.failures, stats.Failures)
+	cleaner := m.b.cleaner.Stats()
+	count(m.cleanings, uint64(cleaner.Runs))
+	count(m.uncleaned, uint64(cleaner.Failures))
+	count(m.cleaned, uint64(cleaner.Read))
+	count(m.dropped, uint64(cleaner.Removed))
 }

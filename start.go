@@ -234,6 +234,7 @@ func (b *Broker) startPartitions(ctx context.Context) error {
 		return errors.Join(b.tree.Stop(ctx, pid), checkpoints.Write())
 	})
 	b.startKeeper()
+	b.startCleaner()
 	return b.replicas.AwaitReady(ctx, b.localPartitions())
 }
 

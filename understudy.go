@@ -59,6 +59,7 @@ type Broker struct {
 	segments   *segment.Files
 	replicas   *partition.Registry
 	shared     *partition.Shared
+	cleaner    *partition.Cleaner
 	controller *controller.Client
 	tree       *supervision.Root
 	listener   net.Listener

@@ -144,6 +144,7 @@ func (c *Config) checkRelations() Problems {
 		{"message.max.bytes", "log.segment.bytes", t.MaxMessageBytes <= t.SegmentBytes, "a batch lies within one file"},
 		{"log.index.interval.bytes", "log.segment.bytes", int64(t.IndexIntervalBytes) <= t.SegmentBytes, "an index would have no entry"},
 		{"max.connections.per.ip", "max.connections", l.ConnectionsPerIP <= l.Connections || !c.Chosen("max.connections.per.ip"), "one address's share is part of it"},
+		{"log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", t.MaxCompactionLag == Unlimited || t.MinCompactionLag <= t.MaxCompactionLag, "no topic could keep to both"},
 		{"min.insync.replicas", "default.replication.factor", t.MinInsyncReplicas <= t.ReplicationFactor, "topics made with these defaults could never be written to with acks=all"},
 	} {
 		if !r.holds {

@@ -74,6 +74,10 @@ type Topics struct {
 	TimestampBeforeMax time.Duration // Unlimited: any
 	TimestampAfterMax  time.Duration // Unlimited: any
 	CleanupPolicy      string
+	MinDirtyRatio      float64
+	MinCompactionLag   time.Duration
+	MaxCompactionLag   time.Duration // Unlimited: any
+	DeleteRetention    time.Duration
 	WriteCaching       bool
 	Retention          time.Duration // Unlimited: for ever
 	RetentionBytes     int64         // Unlimited: any
@@ -90,6 +94,9 @@ type Storage struct {
 	OpenFiles          int32
 	Preallocate        bool
 	PreallocateBytes   int64
+	CleanerBackoff     time.Duration
+	CleanerMemory      int64 // bytes
+	CleanerRate        int64 // bytes per second; Unlimited: any
 	ReplicaLagTimeMax  time.Duration
 }
 

@@ -23,6 +23,7 @@ const (
 	Text     Type = "text"
 	Choice   Type = "choice"  // one of Choices
 	Address  Type = "address" // host:port, [IPv6]:port, :port
+	Share    Type = "share"   // a number from 0 to 1
 )
 
 // Setting is one row of the table: all that is known about one setting, and
@@ -61,6 +62,8 @@ func (s *Setting) Bounds() string {
 		words = "one of " + strings.Join(s.Choices, ", ")
 	case s.Type == Address && s.Off != "":
 		words = `host:port, or "` + s.Off + `"`
+	case s.Type == Share:
+		words = "0 to 1"
 	case s.Type != Int && s.Type != Size && s.Type != Duration:
 		return ""
 	case s.Max == 0:
@@ -113,6 +116,8 @@ func (s *Setting) Raw(c *Config) string {
 		return strconv.FormatInt(int64(*p), 10)
 	case *bool:
 		return strconv.FormatBool(*p)
+	case *float64:
+		return strconv.FormatFloat(*p, 'g', -1, 64)
 	case *string:
 		return *p
 	}
@@ -134,6 +139,12 @@ func (s *Setting) parse(c *Config, text string) error {
 			return fmt.Errorf("%q is neither true nor false", text)
 		}
 		*p = b
+	case *float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a number", text)
+		}
+		*p = f
 	case *string:
 		*p = text
 	default:
@@ -199,6 +210,11 @@ func (s *Setting) check(c *Config) error {
 		return nil
 	case Address:
 		return s.checkAddress(s.Raw(c))
+	case Share:
+		if f := *s.field(c).(*float64); !(f >= 0 && f <= 1) {
+			return fmt.Errorf("%s is out of range: allowed is %s", s.Raw(c), s.Bounds())
+		}
+		return nil
 	}
 	n, err := strconv.ParseInt(s.Raw(c), 10, 64)
 	if err != nil {

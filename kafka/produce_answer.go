@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"slices"
 
 	"understudy/cluster/metadata"
@@ -56,7 +57,7 @@ func (p *producing) appendPart(w *server.Writer, topic string, part *producedPar
 		if result.Err != nil {
 			text = result.Err.Error()
 		}
-		w.B = wire.AppendArray(w.B, p.flex, 0)
+		w.B = appendBadRecords(w.B, p.flex, result.Err)
 		w.B = wire.AppendNullableString(w.B, p.flex, text)
 	}
 	if !p.flex {
@@ -69,6 +70,21 @@ func (p *producing) appendPart(w *server.Writer, topic string, part *producedPar
 		}
 	}
 	w.B = wire.AppendNoTags(w.B, true)
+}
+
+// appendBadRecords appends what is wrong with single records.
+func appendBadRecords(dst []byte, flex bool, err error) []byte {
+	var bad *badRecords
+	if err == nil || !errors.As(err, &bad) {
+		return wire.AppendArray(dst, flex, 0)
+	}
+	dst = wire.AppendArray(dst, flex, len(bad.at))
+	for _, at := range bad.at {
+		dst = wire.AppendInt32(dst, at)
+		dst = wire.AppendNullableString(dst, flex, bad.why)
+		dst = wire.AppendNoTags(dst, flex)
+	}
+	return dst
 }
 
 // leaderSet gathers the leaders that an answer names, whose addresses are given

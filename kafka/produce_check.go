@@ -3,6 +3,7 @@ package kafka
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"understudy/cluster/metadata"
 	"understudy/cluster/topicconfig"
@@ -117,6 +118,11 @@ func (p *producing) validate(t *topicTarget, records []byte) (batch.Batch, error
 	case b.Codec() == batch.None && !countsMatch(b):
 		return nil, errRecordCount
 	}
+	if t.settings.Compact {
+		if err := p.checkKeys(b); err != nil {
+			return nil, err
+		}
+	}
 	wanted := t.settings.Compression
 	if !b.NeedsMaxTimestamp() && (wanted.AsProduced || wanted.Codec == b.Codec()) {
 		return b, nil
@@ -127,13 +133,11 @@ func (p *producing) validate(t *topicTarget, records []byte) (batch.Batch, error
 // rewrite corrects a batch's max timestamp and changes its codec, where that is
 // needed. As many batches are unpacked at a time as there is memory for.
 func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression) (batch.Batch, error) {
-	if b.Codec() != batch.None {
-		p.r.MayBlock()
-		if err := p.broker.unpacking.Acquire(new(wire.Holder), unpackLimit); err != nil {
-			return nil, err
-		}
-		defer p.broker.unpacking.Release(unpackLimit)
+	release, err := p.unpack(b)
+	if err != nil {
+		return nil, err
 	}
+	defer release()
 	if b.NeedsMaxTimestamp() {
 		if err := codec.RepairMaxTimestamp(b, unpackLimit); err != nil {
 			return nil, err
@@ -143,6 +147,57 @@ func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression) (batc
 		return b, nil
 	}
 	return codec.Recompress(b, wanted.Codec, wanted.Level, unpackLimit)
+}
+
+// unpack gets leave to unpack a batch, and how to give it back.
+func (p *producing) unpack(b batch.Batch) (release func(), err error) {
+	if b.Codec() == batch.None {
+		return func() {}, nil
+	}
+	p.r.MayBlock()
+	if err := p.broker.unpacking.Acquire(new(wire.Holder), unpackLimit); err != nil {
+		return nil, err
+	}
+	return func() { p.broker.unpacking.Release(unpackLimit) }, nil
+}
+
+// badRecords is what is wrong with some records of a batch, all of which is
+// refused for it (KIP-467).
+type badRecords struct {
+	at  []int32 // their places in the batch, the first of them if there are many
+	why string
+}
+
+// maxBadRecords is how many records an answer names.
+const maxBadRecords = 100
+
+// Error names the first.
+func (e *badRecords) Error() string { return fmt.Sprintf("record %d of the batch: %s", e.at[0], e.why) }
+
+// checkKeys refuses batches that cannot be compacted: records without a key would
+// go, and offsets must be the batch's.
+func (p *producing) checkKeys(b batch.Batch) error {
+	release, err := p.unpack(b)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var keyless []int32
+	next := int32(0)
+	err = codec.Visit(b, unpackLimit, func(r *batch.Record) error {
+		if r.OffsetDelta != next {
+			return errRecordCount
+		}
+		if r.Key == nil && len(keyless) < maxBadRecords {
+			keyless = append(keyless, next)
+		}
+		next++
+		return nil
+	})
+	if err == nil && len(keyless) > 0 {
+		err = messages.E("produce", messages.InvalidRecord, "", &badRecords{keyless, "a compacted topic takes no record without a key"})
+	}
+	return err
 }
 
 // countsMatch reports whether an uncompressed batch holds as many records as its

@@ -86,7 +86,7 @@ func TestTopicsThatCannotBe(t *testing.T) {
 		{NewTopic{Name: "a", Partitions: 49, ReplicationFactor: 1}, messages.PolicyViolation, "max.partitions.per.broker"},
 		{NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Config: pairs([]string{"retention.ms", "x"})}, messages.InvalidConfig, "retention.ms"},
 		{NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Config: pairs([]string{"retention", "1"})}, messages.InvalidConfig, "retention.ms"},
-		{NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Config: pairs([]string{"cleanup.policy", "compact"})}, messages.InvalidConfig, "not supported"},
+		{NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Config: pairs([]string{"cleanup.policy", "squash"})}, messages.InvalidConfig, "is not delete"},
 		{NewTopic{Name: "a", Partitions: 1, ReplicationFactor: -1, Assignments: [][]int32{{1}}}, messages.InvalidRequest, "both"},
 		{NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignments: [][]int32{}}, messages.InvalidReplicaAssignment, "no partitions"},
 		{NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignments: [][]int32{{1}, {2}}}, messages.InvalidReplicaAssignment, "broker 2"},

@@ -79,6 +79,8 @@ func (r *replicaActor) open() {
 		panic(err)
 	}
 	r.machine = machine
+	r.slot.handle.compacts.Store(r.slot.settings.Compact)
+	r.slot.handle.uncleanable.Store(false)
 	r.slot.around.tell(machine)
 	r.assign(r.slot.assignment)
 	r.slot.handle.mail.Divert(nil) // before anybody is told that the replica serves
@@ -135,6 +137,7 @@ func (r *replicaActor) handle(message any) {
 	case update:
 		r.machine.Configure(m.settings)
 		r.slot.settings = m.settings
+		r.slot.handle.compacts.Store(m.settings.Compact)
 		r.assign(m.assignment)
 	case *deleteRecordsAsk:
 		r.machine.DeleteBefore(m)
@@ -142,6 +145,14 @@ func (r *replicaActor) handle(message any) {
 		m.answer(r.machine.Producers(), nil)
 	case scan:
 		r.machine.Scan(m.producerExpiry)
+	case *dirtAsk:
+		m.answer(r.machine.Dirt())
+	case *cleanAsk:
+		m.begin(r.machine)
+	case *swapAsk:
+		m.answer(struct{}{}, r.machine.Swap(m.question.cleaning, m.question.replacement))
+	case endClean:
+		r.machine.EndClean(m.cleaning, m.to)
 	case takeCheckpoint:
 		m.deliver(r.machine.Checkpoint())
 	}

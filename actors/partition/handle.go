@@ -71,6 +71,9 @@ type Handle struct {
 	view    atomic.Pointer[View]
 	pause   func(ready func() bool) // see Stage
 
+	compacts    atomic.Bool // the cleaner is to look after it
+	uncleanable atomic.Bool // but met damage in it, or failed
+
 	dirty atomic.Bool  // has changed since its last checkpoint was taken
 	bytes atomic.Int64 // size of its log
 

@@ -58,6 +58,7 @@ type Machine struct {
 	current *Append             // being handed to the core; nil otherwise
 	heard   bool                // another replica's message has not been carried out yet
 	dirty   bool                // has appended since it was last asked
+	swapped bool                // readers are to be shown segments that were compacted
 	turned  producer.TurnedAway // by this replica, a moment ago
 	failure error               // of a flush: the next Settle returns it
 	suspect bool                // a flush has failed, so that what is not durable may be gone
@@ -94,10 +95,19 @@ func (t Tuning) log(s topicconfig.Settings) log.Settings {
 	if !s.Preallocate {
 		ahead = -1
 	}
-	return log.Settings{
+	l := log.Settings{
 		SegmentBytes: s.SegmentBytes, SegmentMs: s.SegmentMs, IndexIntervalBytes: s.IndexIntervalBytes,
 		RetentionMs: s.RetentionMs, RetentionBytes: s.RetentionBytes, Preallocate: ahead,
+		Compact: s.Compact, MinCompactionLagMs: s.MinCompactionLagMs, MaxCompactionLagMs: s.MaxCompactionLagMs,
+		DeleteRetentionMs: s.DeleteRetentionMs,
 	}
+	if !s.Delete {
+		l.RetentionMs, l.RetentionBytes = -1, -1
+	}
+	if s.Compact { // what is being written to cannot be compacted
+		l.SegmentMs = min(l.SegmentMs, s.MaxCompactionLagMs)
+	}
+	return l
 }
 
 // Assign tells what the metadata says about the partition.
@@ -248,8 +258,15 @@ func (m *Machine) Settle() error {
 		if m.failure != nil {
 			return m.failure
 		}
-		if err := m.perform(); err != nil || !m.serveReads() {
+		if err := m.perform(); err != nil {
 			return err
+		}
+		if m.swapped {
+			m.swapped = false
+			m.publish()
+		}
+		if !m.serveReads() {
+			return nil
 		}
 	}
 }

@@ -8,6 +8,9 @@ const (
 	DeleteTopicEnable        = "delete.topic.enable"
 	ProducerIDExpirationMs   = "producer.id.expiration.ms"
 	MaxPartitions            = "max.partitions.per.broker"
+	CleanerBackoffMs         = "log.cleaner.backoff.ms"
+	CleanerMemory            = "log.cleaner.dedupe.buffer.size"
+	CleanerRate              = "log.cleaner.io.max.bytes.per.second"
 	AutoLeaderRebalance      = "auto.leader.rebalance.enable"
 	LeaderImbalanceInterval  = "leader.imbalance.check.interval.seconds"
 	LeaderThrottledRate      = "leader.replication.throttled.rate"
@@ -30,6 +33,12 @@ var Broker = newTable("broker setting", append(topicDefaults(), []Setting{
 		Doc: "How many bytes per second a broker is sent at most for its replicas that catch up, all together, of the partitions that follower.replication.throttled.replicas of their topic names."},
 	{Name: CatchUpRate, Type: Long, Default: unbounded, rule: between{1, maxLong},
 		Doc: "How many bytes per second a broker sends at most to replicas that catch up, of whatever partition."},
+	{Name: CleanerBackoffMs, Type: Long, Default: "15000", rule: between{1, maxLong},
+		Doc: "How long the cleaner waits when there is no log to be compacted, in milliseconds."},
+	{Name: CleanerMemory, Type: Long, Default: "134217728", rule: between{65536, maxLong},
+		Doc: "How much memory the cleaner takes for the keys of the log that it compacts, in bytes, 32 for each key. Logs with more keys are compacted in several runs."},
+	{Name: CleanerRate, Type: Long, Default: unbounded, rule: between{1, maxLong},
+		Doc: "How many bytes per second the cleaner reads and writes at most, both counted together."},
 	{Name: DefaultReplicationFactor, Type: Int, Default: "1", rule: between{1, 32767},
 		Doc: "The replication factor of topics that are created without one."},
 	{Name: DeleteTopicEnable, Type: Bool, Default: "true", rule: yesNo{},

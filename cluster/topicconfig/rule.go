@@ -84,19 +84,26 @@ func (gzipLevel) parse(text string) (value, error) {
 	return value{text: text, num: n}, nil
 }
 
-// cleanup is a list of cleanup policies. Those of Kafka that there are not here
-// have an error of their own.
+// cleanup is a list of cleanup policies, at least one.
 type cleanup struct{}
+
+// The cleanup policies.
+const (
+	policyDelete  = "delete"
+	policyCompact = "compact"
+)
 
 func (cleanup) parse(text string) (value, error) {
 	policies := split(text)
-	if slices.Contains(policies, "compact") {
-		return value{}, fmt.Errorf("%s: compaction is not supported yet; delete is", clip(text))
+	for i, p := range policies {
+		if p != policyDelete && p != policyCompact || slices.Contains(policies[:i], p) {
+			return value{}, fmt.Errorf("%s is not delete, compact or both", clip(text))
+		}
 	}
-	if len(policies) != 1 || policies[0] != "delete" {
-		return value{}, fmt.Errorf("%s is not delete", clip(text))
+	if len(policies) == 0 {
+		return value{}, fmt.Errorf("%s is not delete, compact or both", clip(text))
 	}
-	return value{text: "delete"}, nil
+	return value{text: strings.Join(policies, ",")}, nil
 }
 
 // anything is text that is only shown.

@@ -20,6 +20,12 @@ type Settings struct {
 	MinInsyncReplicas  int
 	UncleanElection    bool
 	WriteCaching       bool
+	Delete             bool    // old segments are removed, by RetentionMs and RetentionBytes
+	Compact            bool    // of each key only the last record stays
+	MinDirtyRatio      float64 // share of a log that must be uncompacted before it is compacted
+	MinCompactionLagMs int64
+	MaxCompactionLagMs int64
+	DeleteRetentionMs  int64 // of tombstones
 	RetentionMs        int64
 	RetentionBytes     int64
 	SegmentBytes       int64

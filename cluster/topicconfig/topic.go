@@ -2,6 +2,7 @@ package topicconfig
 
 import (
 	"math"
+	"slices"
 
 	"understudy/messages/batch"
 )
@@ -15,7 +16,10 @@ const (
 // Topic is the table of topic settings.
 var Topic = newTable("topic setting", append(throttles(), []Setting{
 	{Name: "cleanup.policy", Broker: "log.cleanup.policy", Type: List, Default: "delete", rule: cleanup{},
-		Doc: "What becomes of old segments. Only delete is supported yet: they are removed by retention.ms and retention.bytes."},
+		Doc: "What becomes of old records. delete: whole segments are removed by retention.ms and retention.bytes. compact: of every key only the last record stays. Both can be had together.",
+		set: func(s *Settings, v value) {
+			s.Compact, s.Delete = slices.Contains(split(v.text), policyCompact), slices.Contains(split(v.text), policyDelete)
+		}},
 	{Name: "compression.type", Broker: "compression.type", Type: String, Default: "producer",
 		rule: oneOf{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"},
 		Doc:  "How batches are stored: as the producer compressed them, uncompressed, or with one codec, which costs the broker the recompression of batches that come otherwise.",
@@ -32,7 +36,8 @@ var Topic = newTable("topic setting", append(throttles(), []Setting{
 	{Name: "compression.zstd.level", Broker: "compression.zstd.level", Type: Int, Default: "3", rule: between{-131072, 22},
 		Doc: "The level when compression.type is zstd."},
 	{Name: "delete.retention.ms", Broker: "log.cleaner.delete.retention.ms", Type: Long, Default: "86400000", rule: between{0, maxLong},
-		Doc: "How long a compacted topic keeps tombstones, in milliseconds." + noEffect + "topics are not compacted yet."},
+		Doc: "How long a compacted topic keeps a record without a value, which removes its key, after it was first compacted, in milliseconds.",
+		set: func(s *Settings, v value) { s.DeleteRetentionMs = v.num }},
 	{Name: "file.delete.delay.ms", Broker: "log.segment.delete.delay.ms", Type: Long, Default: "60000", rule: between{0, maxLong},
 		Doc: "How long a removed segment's file stays, in milliseconds." + noEffect + "a file goes when its last reader lets go of it."},
 	{Name: "flush.messages", Broker: "log.flush.interval.messages", Type: Long, Default: "9223372036854775807", rule: between{1, maxLong},
@@ -43,7 +48,8 @@ var Topic = newTable("topic setting", append(throttles(), []Setting{
 		Doc: "How many bytes of log lie between two entries of its index.",
 		set: func(s *Settings, v value) { s.IndexIntervalBytes = int(v.num) }},
 	{Name: "max.compaction.lag.ms", Broker: "log.cleaner.max.compaction.lag.ms", Type: Long, Default: "9223372036854775807", rule: between{1, maxLong},
-		Doc: "The longest that a record stays uncompacted, in milliseconds." + noEffect + "topics are not compacted yet."},
+		Doc: "The longest that a record of a compacted topic stays uncompacted, in milliseconds.",
+		set: func(s *Settings, v value) { s.MaxCompactionLagMs = v.num }},
 	{Name: "max.message.bytes", Broker: "message.max.bytes", Type: Int, Default: "1048588", rule: between{0, maxInt},
 		Doc: "The largest batch that is taken, in bytes as it comes.",
 		set: func(s *Settings, v value) { s.MaxMessageBytes = int32(v.num) }},
@@ -62,9 +68,11 @@ var Topic = newTable("topic setting", append(throttles(), []Setting{
 			}
 		}},
 	{Name: "min.cleanable.dirty.ratio", Broker: "log.cleaner.min.cleanable.ratio", Type: Double, Default: "0.5", rule: share{},
-		Doc: "How much of a log must be uncompacted before it is compacted." + noEffect + "topics are not compacted yet."},
+		Doc: "How much of a log must be uncompacted before it is compacted, as a share of what could be.",
+		set: func(s *Settings, v value) { s.MinDirtyRatio = v.float }},
 	{Name: "min.compaction.lag.ms", Broker: "log.cleaner.min.compaction.lag.ms", Type: Long, Default: "0", rule: between{0, maxLong},
-		Doc: "The least time that a record stays uncompacted, in milliseconds." + noEffect + "topics are not compacted yet."},
+		Doc: "The least time that a record stays uncompacted, in milliseconds.",
+		set: func(s *Settings, v value) { s.MinCompactionLagMs = v.num }},
 	{Name: "min.insync.replicas", Broker: "min.insync.replicas", Type: Int, Default: "1", rule: between{1, maxInt},
 		Doc: "How many replicas must be in sync for writes with acks=all to be taken.",
 		set: func(s *Settings, v value) { s.MinInsyncReplicas = int(v.num) }},

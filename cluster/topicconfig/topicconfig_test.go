@@ -32,7 +32,7 @@ func TestTablesAreSound(t *testing.T) {
 		if _, err := Broker.Lookup(s.Broker); err != nil && s.Broker != "" {
 			t.Errorf("%s: %v", s.Name, err)
 		}
-		if s.set == nil && !strings.Contains(s.Doc, "no effect: ") && !strings.HasPrefix(s.Name, "compression.") && s.Name != "cleanup.policy" {
+		if s.set == nil && !strings.Contains(s.Doc, "no effect: ") && !strings.HasPrefix(s.Name, "compression.") {
 			t.Errorf("%s is read by nothing and does not say so", s.Name)
 		}
 	}
@@ -46,6 +46,10 @@ func TestDefaultsAreKafkas(t *testing.T) {
 		TimestampAfterMax:  3600_000,
 		MaxMessageBytes:    1048588,
 		MinInsyncReplicas:  1,
+		Delete:             true,
+		MinDirtyRatio:      0.5,
+		MaxCompactionLagMs: 1<<63 - 1,
+		DeleteRetentionMs:  24 * 3600_000,
 		RetentionMs:        7 * 24 * 3600_000,
 		RetentionBytes:     -1,
 		SegmentBytes:       1 << 30,
@@ -55,6 +59,17 @@ func TestDefaultsAreKafkas(t *testing.T) {
 	}
 	if err != nil || got != want {
 		t.Errorf("%v\nhave %+v\nwant %+v", err, got, want)
+	}
+}
+
+func TestCleanupPolicies(t *testing.T) {
+	for text, want := range map[string][2]bool{
+		"delete": {true, false}, "compact": {false, true}, "compact,delete": {true, true}, " delete , compact": {true, true},
+	} {
+		s, err := Parse(map[string]string{"cleanup.policy": text}, Defaults{})
+		if err != nil || s.Delete != want[0] || s.Compact != want[1] {
+			t.Errorf("%q: delete %t, compact %t, %v", text, s.Delete, s.Compact, err)
+		}
 	}
 }
 
@@ -107,8 +122,9 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		{"compression.type", "lzma", "producer, uncompressed, gzip, snappy, lz4, zstd"},
 		{"compression.gzip.level", "0", "-1 nor"},
 		{"message.timestamp.type", "createtime", "CreateTime, LogAppendTime"},
-		{"cleanup.policy", "compact", "compaction is not supported yet"},
-		{"cleanup.policy", "delete,compact", "compaction is not supported yet"},
+		{"cleanup.policy", "compact", ""},
+		{"cleanup.policy", "compact, delete", ""},
+		{"cleanup.policy", "delete,delete", "is not delete, compact or both"},
 		{"cleanup.policy", "none", "is not delete"},
 		{"cleanup.policy", "", "is not delete"},
 		{"write.caching", "1", "neither true nor false"},
@@ -151,7 +167,8 @@ func TestAlter(t *testing.T) {
 		{"delete what this version does not know", []Op{{Name: "from.the.future", Kind: Delete}}, map[string]string{"retention.ms": "5"}, ""},
 		{"append what is there", []Op{{Name: "cleanup.policy", Kind: Append, Value: "delete"}},
 			map[string]string{"retention.ms": "5", "from.the.future": "x", "cleanup.policy": "delete"}, ""},
-		{"append compact", []Op{{Name: "cleanup.policy", Kind: Append, Value: "compact"}}, nil, "not supported yet"},
+		{"append compact", []Op{{Name: "cleanup.policy", Kind: Append, Value: "compact"}},
+			map[string]string{"retention.ms": "5", "from.the.future": "x", "cleanup.policy": "delete,compact"}, ""},
 		{"subtract all", []Op{{Name: "cleanup.policy", Kind: Subtract, Value: "delete"}}, nil, "is not delete"},
 		{"append to a number", []Op{{Name: "retention.ms", Kind: Append, Value: "1"}}, nil, "is not a list"},
 		{"unknown", []Op{{Name: "retention", Value: "1"}}, nil, "no such topic setting"},

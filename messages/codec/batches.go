@@ -49,6 +49,23 @@ func Records(b batch.Batch, limit int) iter.Seq2[batch.Record, error] {
 	}
 }
 
+// Visit calls f for each record of b, which may be compressed, to at most limit
+// bytes. A record is valid only until f returns; the first error of f ends it.
+// Other errors are those of Decompress and batch.Records.
+func Visit(b batch.Batch, limit int, f func(r *batch.Record) error) error {
+	return withPayload(b, limit, func(payload []byte) error {
+		for r, err := range batch.Records(b, payload) {
+			if err != nil {
+				return err
+			}
+			if err := f(&r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // CheckRecords is batch.CheckRecords for batches that may be compressed, to at
 // most limit bytes.
 func CheckRecords(b batch.Batch, limit int) (newest int64, err error) {

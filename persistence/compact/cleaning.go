@@ -54,8 +54,7 @@ func (c *cleaning) group(first, end int, swap func(Replacement) error) (next int
 	}
 	c.w.stats.Segments += len(old)
 	c.w.stats.Made++
-	err = swap(Replacement{Old: old, New: c.out})
-	if errors.Is(err, ErrStopped) {
+	if err = swap(Replacement{Old: old, New: c.out}); err != nil {
 		err = errors.Join(err, c.out.Discard())
 	}
 	return next, err

@@ -9,8 +9,8 @@ import (
 
 // payload gives a batch's records, unpacked. ok is false for a batch that is not
 // looked into and stays as it is: one of a transaction, of which it is not known
-// how that ended, or one whose records cannot be read, which is between those who
-// wrote and read them.
+// how that ended, or one whose records cannot be read or have offsets that are not
+// the batch's, which is between those who wrote and read them.
 func (w *Worker) payload(j *Job, b batch.Batch) (payload []byte, ok bool) {
 	if b.IsTransactional() || b.IsControl() {
 		return nil, false
@@ -24,10 +24,12 @@ func (w *Worker) payload(j *Job, b batch.Batch) (payload []byte, ok bool) {
 		}
 		payload = w.unpacked
 	}
-	for _, err := range batch.Records(b, payload) {
-		if err != nil {
+	next := int32(0)
+	for r, err := range batch.Records(b, payload) {
+		if err != nil || r.OffsetDelta < next || r.OffsetDelta > b.LastOffsetDelta() {
 			return nil, false
 		}
+		next = r.OffsetDelta + 1
 	}
 	return payload, true
 }

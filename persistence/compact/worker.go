@@ -29,9 +29,8 @@ const pieceSize = 1 << 20
 const keepMemory = 4 << 20
 
 // Run does a job. swap is called with each new segment, and must have put it in
-// the place of the old ones when it returns; it fails with ErrStopped if it left
-// everything as it was. Run returns up to where the log was compacted; if it fails
-// half-way, that is Job.Dirty.
+// the place of the old ones when it returns, or else fail. Run returns up to where
+// the log was compacted; if it fails half-way, that is Job.Dirty.
 //
 // The error is a *Damage, wrapped with the file's name, if a batch is not what was
 // appended: nothing is copied from then on.

@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"io/fs"
+	"strings"
 
 	"understudy/messages"
 	"understudy/persistence/vfs"
@@ -33,8 +34,12 @@ func (s *Segment) Adopt() error {
 	return nil
 }
 
-// Discard removes the files of a segment that was not adopted.
+// Discard removes the files of a segment that compaction has written, unless it
+// was adopted.
 func (s *Segment) Discard() error {
+	if !strings.HasSuffix(s.Path(), CleanedSuffix) {
+		return nil
+	}
 	s.Close()
 	var failed []error
 	for _, h := range s.handles() {
