@@ -35,13 +35,44 @@ func (b *Broker) Abandon() {
 type Wire struct {
 	mu    sync.Mutex
 	cut   bool
-	muted chan struct{} // not nil: nothing passes until it is closed
+	muted chan struct{}            // not nil: nothing passes until it is closed
+	apart map[string]chan struct{} // the same, for what was dialed to an address
 	conns map[net.Conn]struct{}
 	ears  []net.Listener
 }
 
 // NewWire makes a network that works.
-func NewWire() *Wire { return &Wire{conns: map[net.Conn]struct{}{}} }
+func NewWire() *Wire {
+	return &Wire{conns: map[net.Conn]struct{}{}, apart: map[string]chan struct{}{}}
+}
+
+// Part lets nothing pass between two nodes.
+func Part(a, b *Wire) {
+	a.avoid(b.addr())
+	b.avoid(a.addr())
+}
+
+func (w *Wire) avoid(addr string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.apart[addr] = make(chan struct{})
+}
+
+func (w *Wire) addr() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ears[len(w.ears)-1].Addr().String()
+}
+
+// Join ends what Part has done.
+func (w *Wire) Join() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.apart {
+		close(c)
+	}
+	clear(w.apart)
+}
 
 // Listen listens.
 func (w *Wire) Listen(ctx context.Context, addr string) (net.Listener, error) {
@@ -68,40 +99,44 @@ func (w *Wire) Mute(on bool) {
 	}
 }
 
-// wait waits as long as nothing passes.
-func (w *Wire) wait(ctx context.Context) error {
+// wait waits as long as nothing passes on a connection that was dialed to an
+// address, or was not dialed here.
+func (w *Wire) wait(ctx context.Context, addr string) error {
 	w.mu.Lock()
-	muted := w.muted
+	stops := []chan struct{}{w.muted, w.apart[addr]}
 	w.mu.Unlock()
-	if muted == nil {
-		return nil
+	for _, stop := range stops {
+		if stop == nil {
+			continue
+		}
+		select {
+		case <-stop:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	select {
-	case <-muted:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }
 
 // quiet is a connection over a Wire.
 type quiet struct {
 	net.Conn
 	w      *Wire
+	addr   string          // that was dialed; empty: it was accepted
 	ctx    context.Context // ends with Close
 	cancel func()
 }
 
 func (q quiet) Read(b []byte) (int, error) {
 	n, err := q.Conn.Read(b)
-	if waited := q.w.wait(q.ctx); waited != nil {
+	if waited := q.w.wait(q.ctx, q.addr); waited != nil {
 		return 0, net.ErrClosed
 	}
 	return n, err
 }
 
 func (q quiet) Write(b []byte) (int, error) {
-	if q.w.wait(q.ctx) != nil {
+	if q.w.wait(q.ctx, q.addr) != nil {
 		return 0, net.ErrClosed
 	}
 	return q.Conn.Write(b)
@@ -114,17 +149,17 @@ func (q quiet) Close() error {
 
 // Dial dials.
 func (w *Wire) Dial(ctx context.Context, addr string) (net.Conn, error) {
-	if err := w.wait(ctx); err != nil {
+	if err := w.wait(ctx, addr); err != nil {
 		return nil, err
 	}
 	c, err := dialTCP(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	return w.keep(c)
+	return w.keep(c, addr)
 }
 
-func (w *Wire) keep(c net.Conn) (net.Conn, error) {
+func (w *Wire) keep(c net.Conn, addr string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.cut {
@@ -133,7 +168,7 @@ func (w *Wire) keep(c net.Conn) (net.Conn, error) {
 	}
 	w.conns[c] = struct{}{}
 	ctx, cancel := context.WithCancel(context.Background())
-	return quiet{c, w, ctx, cancel}, nil
+	return quiet{c, w, addr, ctx, cancel}, nil
 }
 
 // Cut ends all connections at once, as the end of a process does.
@@ -160,5 +195,5 @@ func (e ear) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.w.keep(c)
+	return e.w.keep(c, "")
 }

@@ -199,6 +199,31 @@ func TestANodeIsCutOffUnderLoad(t *testing.T) {
 	c.compare("orders", 6)
 }
 
+// TestALeaderIsPartedFromTheController lets nothing pass between the two, though
+// both hear everybody else. The leader cannot ask the controller for an in-sync
+// set without it but through another node, and must not wait until it can.
+func TestALeaderIsPartedFromTheController(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for silence to count")
+	}
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(100)
+	controller, leader := c.victim(true), c.victim(false)
+	l.takeGap()
+	understudy.Part(c.wires[controller], c.wires[leader])
+	l.await(100)
+	t.Logf("longest gap %v", l.takeGap().Round(time.Millisecond))
+	c.wires[controller].Join()
+	c.wires[leader].Join()
+	c.awaitInSync("orders", 3)
+	l.await(100)
+	l.end()
+	c.compare("orders", 6)
+}
+
 // TestBeingCutOffFromTheHubCostsNobodyALeadership cuts a leader off from the
 // hub, and from nothing else.
 func TestBeingCutOffFromTheHubCostsNobodyALeadership(t *testing.T) {

@@ -136,6 +136,13 @@ var handlers = map[byte]func(context.Context, *node, []byte) ([]byte, error){
 
 // answer answers another node's request.
 func (n *node) answer(ctx context.Context, _ replica.Member, kind byte, body []byte) ([]byte, error) {
+	if kind == relaying {
+		return n.relay(ctx, body)
+	}
+	return n.answerHere(ctx, kind, body)
+}
+
+func (n *node) answerHere(ctx context.Context, kind byte, body []byte) ([]byte, error) {
 	handle := handlers[kind]
 	if handle == nil {
 		return nil, link.ErrUnsupported
@@ -149,7 +156,11 @@ func request[Q, A any](ctx context.Context, n *node, to messages.BrokerID, q que
 	if err != nil {
 		return messages.E("request", messages.InvalidRequest, "", err)
 	}
-	if body, err = n.link.Request(ctx, to, q.kind, body); err != nil {
+	ask := n.link.Request
+	if !q.any {
+		ask = n.reach
+	}
+	if body, err = ask(ctx, to, q.kind, body); err != nil {
 		return err
 	}
 	var r reply[A]
