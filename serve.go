@@ -14,7 +14,7 @@ import (
 // serve lets clients in.
 func (b *Broker) serve(context.Context) error {
 	b.pool = wire.NewPool(wire.NewBudget(b.cfg.Limits.InFlightBytes))
-	b.kafka = kafka.New(kafka.Deps{
+	deps := kafka.Deps{
 		Self:       b.self.ID,
 		Image:      b.cell.Image,
 		Defaults:   b.defaults,
@@ -27,7 +27,11 @@ func (b *Broker) serve(context.Context) error {
 		Space:      b.space,
 		Log:        b.log,
 		Limits:     b.requestLimits(),
-	})
+	}
+	if b.node != nil {
+		deps.Elections = newSight(b.node)
+	}
+	b.kafka = kafka.New(deps)
 	serverMetrics := server.NewMetrics(kafka.APINames())
 	b.metrics.MustRegister(serverMetrics.Collectors()...)
 	b.metrics.MustRegister(newBrokerMetrics(b))
@@ -45,8 +49,7 @@ func (b *Broker) serve(context.Context) error {
 		}
 	}()
 	b.onStop("let clients go", func(ctx context.Context) error {
-		b.kafka.Close()
-		b.server.Close()
+		b.letGo(ctx)
 		<-ended
 		return nil
 	})
@@ -54,6 +57,34 @@ func (b *Broker) serve(context.Context) error {
 		b.onStop("hand over", b.node.handOver)
 	}
 	return nil
+}
+
+const (
+	// quietTime is for how long a client must have asked nothing, once it was told to
+	// go elsewhere, before its connection is closed: time enough to be told of each
+	// partition, and to ask who leads it now.
+	quietTime = 50 * time.Millisecond
+	// letGoWithin bounds how long clients may go on asking.
+	letGoWithin = 500 * time.Millisecond
+
+	// A broker that is alone has nothing to tell.
+	aloneQuietTime   = 5 * time.Millisecond
+	aloneLetGoWithin = 50 * time.Millisecond
+)
+
+// letGo ends the clients' connections in order. Those of a node have somewhere
+// else to go to; a broker that is alone answers what it has been asked.
+func (b *Broker) letGo(ctx context.Context) {
+	quiet, within := aloneQuietTime, aloneLetGoWithin
+	if b.node != nil && !b.node.dead.Load() {
+		quiet, within = quietTime, letGoWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	stop := context.AfterFunc(ctx, b.kafka.Close) // what still waits for a change gives up
+	defer stop()
+	b.server.Shutdown(ctx, quiet)
+	b.kafka.Close()
 }
 
 // changes is who makes changes for clients.

@@ -30,6 +30,9 @@ func New(d Deps) *Broker {
 	b := &Broker{deps: d, sessions: newSessions(d.Limits.Sessions, d.Limits.SessionPartitions)}
 	b.unpacking = wire.NewBudget(max(d.Pool.Budget().Limit()/4, 2*unpackLimit))
 	b.decoding = wire.NewBudget(max(d.Pool.Budget().Limit()/8, int64(decodeCost*d.Limits.RequestBytes)))
+	if d.Elections == nil {
+		b.deps.Elections = settled{d.Image}
+	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	for _, a := range apis() {
 		if a.shape != "" {

@@ -17,13 +17,15 @@ import (
 	"understudy/messages/producer"
 )
 
-// Deps is what a Broker needs of the rest of the broker. All fields must be set.
+// Deps is what a Broker needs of the rest of the broker. All fields must be set
+// that do not say otherwise.
 type Deps struct {
 	Self       messages.BrokerID
 	Image      func() *metadata.Image                     // the latest metadata
 	Defaults   func(*metadata.Image) topicconfig.Defaults // of topic and broker settings
 	Partitions Partitions                                 // the local replicas
 	Admin      Admin                                      // makes changes
+	Elections  Elections                                  // nil: leaders are never replaced
 	Groups     Groups                                     // coordinates consumer groups
 	Pool       *wire.Pool                                 // memory for frames and answers
 	Now        func() int64                               // wall clock, ms since the epoch

@@ -34,10 +34,15 @@ func (b *Broker) describeCluster(_ context.Context, req *kmsg.DescribeClusterReq
 		return resp
 	}
 	image := b.deps.Image()
-	resp.ClusterID, resp.ControllerID = image.ClusterID, image.Controller
-	for node := range b.brokers(image) {
+	resp.ClusterID, resp.ControllerID = image.ClusterID, b.controllerFor(image)
+	for i := range image.Brokers {
+		node := &image.Brokers[i]
+		down := !b.present(node)
+		if down && !req.IncludeFencedBrokers {
+			continue
+		}
 		n := kmsg.NewDescribeClusterResponseBroker()
-		n.NodeID, n.Host, n.Port, n.Rack = node.ID, node.Host, node.Port, nullable(node.Rack)
+		n.NodeID, n.Host, n.Port, n.Rack, n.IsFenced = node.ID, node.Host, node.Port, nullable(node.Rack), down
 		resp.Brokers = append(resp.Brokers, n)
 	}
 	return resp

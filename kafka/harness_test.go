@@ -76,12 +76,16 @@ type pipe struct {
 	close  func()
 }
 
-func servePipe(t testing.TB, f *fakeCluster) *pipe {
+func servePipe(t testing.TB, f *fakeCluster) *pipe { return servePipeWith(t, f, func(*Deps) {}) }
+
+func servePipeWith(t testing.TB, f *fakeCluster, change func(*Deps)) *pipe {
 	pool := wire.NewPool(wire.NewBudget(64 << 20))
-	b := New(Deps{
+	d := Deps{
 		Self: self, Image: f.image.Load, Defaults: f.defaults, Partitions: f, Admin: f, Groups: f.groups, Pool: pool,
 		Now: f.clock.Load, Space: func() (int64, int64) { return -1, -1 }, Log: zerolog.Nop(), Limits: DefaultLimits(),
-	})
+	}
+	change(&d)
+	b := New(d)
 	s := server.New(b, server.Options{Limits: server.DefaultLimits(), Pool: pool, Log: zerolog.Nop()})
 	near, far := net.Pipe()
 	s.Take(far)

@@ -45,14 +45,19 @@ func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.
 	if !all {
 		refused = b.createMissing(ctx, req)
 	}
-	image := b.deps.Image()
+	image := b.settledImage(ctx, func(image *metadata.Image) iter.Seq[*metadata.Topic] {
+		if all {
+			return image.Topics()
+		}
+		return wantedTopics(image, req)
+	})
 	for node := range b.brokers(image) {
 		n := kmsg.NewMetadataResponseBroker()
 		n.NodeID, n.Host, n.Port, n.Rack = node.ID, node.Host, node.Port, nullable(node.Rack)
 		resp.Brokers = append(resp.Brokers, n)
 	}
 	resp.ClusterID = nullable(image.ClusterID)
-	resp.ControllerID = image.Controller
+	resp.ControllerID = b.controllerFor(image)
 	resp.AuthorizedOperations = noOperations
 	if all {
 		for t := range image.Topics() {
@@ -68,6 +73,26 @@ func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.
 		}
 	}
 	return resp
+}
+
+// wantedTopics are those of the topics asked for that there are.
+func wantedTopics(image *metadata.Image, req *kmsg.MetadataRequest) iter.Seq[*metadata.Topic] {
+	return func(yield func(*metadata.Topic) bool) {
+		for _, want := range req.Topics {
+			if t := topicOf(image, refOf(want)); t != nil && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// controllerFor is whom clients are told to send changes to. Any broker passes
+// them on, so that it is this one while the controller is down.
+func (b *Broker) controllerFor(image *metadata.Image) messages.BrokerID {
+	if image.Broker(image.Controller).Up() {
+		return image.Controller
+	}
+	return b.deps.Self
 }
 
 func refOf(want kmsg.MetadataRequestTopic) controller.TopicRef {
@@ -134,12 +159,16 @@ func (b *Broker) localPartitions(tps []messages.TopicPartition, t *metadata.Topi
 	return tps
 }
 
-func findTopic(image *metadata.Image, ref controller.TopicRef, refused map[string]error) kmsg.MetadataResponseTopic {
-	t := image.Topic(ref.Name)
+// topicOf is the topic that is meant, or nil.
+func topicOf(image *metadata.Image, ref controller.TopicRef) *metadata.Topic {
 	if ref.Name == "" && !ref.ID.IsZero() {
-		t = image.TopicByID(ref.ID)
+		return image.TopicByID(ref.ID)
 	}
-	if t != nil {
+	return image.Topic(ref.Name)
+}
+
+func findTopic(image *metadata.Image, ref controller.TopicRef, refused map[string]error) kmsg.MetadataResponseTopic {
+	if t := topicOf(image, ref); t != nil {
 		return describeTopic(image, t)
 	}
 	none := kmsg.NewMetadataResponseTopic()
@@ -175,15 +204,20 @@ func describeTopic(image *metadata.Image, t *metadata.Topic) kmsg.MetadataRespon
 	return d
 }
 
-// brokers are those that clients can turn to: who is up, and in any case this one.
+// brokers are those that clients can turn to: who is up, or will be soon, and in
+// any case this one.
 func (b *Broker) brokers(image *metadata.Image) iter.Seq[*metadata.Broker] {
 	return func(yield func(*metadata.Broker) bool) {
 		for i := range image.Brokers {
-			if node := &image.Brokers[i]; (node.Up() || node.ID == b.deps.Self) && !yield(node) {
+			if node := &image.Brokers[i]; b.present(node) && !yield(node) {
 				return
 			}
 		}
 	}
+}
+
+func (b *Broker) present(node *metadata.Broker) bool {
+	return node.Up() || node.ID == b.deps.Self || b.deps.Elections.Leaving(node.ID)
 }
 
 // offline are the replicas of a partition whose brokers are not up.

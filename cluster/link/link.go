@@ -327,6 +327,23 @@ type PeerStatus struct {
 	Overrun                                            uint64 // messages received and lost, because their partition held its share
 }
 
+// State is how it stands with a node, and for how long that has been so. It is
+// ahead of the events: a connection that has just ended is none. A node that is
+// not among the peers counts as connected.
+func (l *Link) State(id messages.BrokerID) (PeerState, time.Duration) {
+	p := l.peer(id)
+	if p == nil {
+		return Connected, 0
+	}
+	c := p.conn.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == Connected && (c == nil || c.ended()) {
+		return Disconnected, 0
+	}
+	return p.state, time.Since(p.since)
+}
+
 // Peers is the status of all peers, by id.
 func (l *Link) Peers() []PeerStatus {
 	peers := *l.peers.Load()

@@ -37,7 +37,8 @@ type Options struct {
 	// OnRequest answers a request, each in a goroutine of its own. The context
 	// ends with the asker's patience or the connection. The body is the
 	// function's to keep. An error keeps its kind on the way; ErrUnsupported, or
-	// a nil OnRequest, says that the kind of request is not known.
+	// a nil OnRequest, says that the kind of request is not known. Kind 255 is the
+	// link's own.
 	OnRequest func(ctx context.Context, from replica.Member, kind byte, body []byte) ([]byte, error)
 	// State is sent with every heartbeat, at most 1 KiB of it; nil: nothing is.
 	State func() []byte

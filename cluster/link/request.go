@@ -79,6 +79,18 @@ func (l *Link) Request(ctx context.Context, to messages.BrokerID, kind byte, bod
 	}
 }
 
+// pingKind is a request that the link answers itself, with nothing.
+const pingKind = 0xff
+
+// Ping asks whether a node is there, and waits until the context ends, or for 5 s.
+// Any answer says that it was when it was asked. If there is none, that says
+// nothing, unless the connection was lost meanwhile: see State.
+func (l *Link) Ping(ctx context.Context, id messages.BrokerID) bool {
+	_, err := l.Request(ctx, id, pingKind, nil)
+	kind := messages.KindOf(err)
+	return err == nil || kind != messages.BrokerNotAvailable && kind != messages.RequestTimedOut
+}
+
 // ask sends a request.
 func (c *conn) ask(ctx context.Context, kind byte, body []byte) (number uint64, reply chan response, err error) {
 	deadline, _ := ctx.Deadline()
@@ -248,6 +260,9 @@ func (c *conn) call(ctx context.Context, kind byte, body []byte) (reply []byte, 
 			err = fmt.Errorf("the handler of requests of kind %d panicked: %v", kind, reason)
 		}
 	}()
+	if kind == pingKind {
+		return nil, nil
+	}
 	if c.link.options.OnRequest == nil {
 		return nil, ErrUnsupported
 	}

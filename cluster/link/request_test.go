@@ -61,6 +61,33 @@ func TestRequestsAreAnswered(t *testing.T) {
 	}
 }
 
+// TestPing asks a node that is there, one whose process has ended, and one that
+// nobody knows.
+func TestPing(t *testing.T) {
+	a, b := newNode(t, 1, 1, nil), newNode(t, 2, 1, nil)
+	meet(a, b)
+	if !a.Ping(t.Context(), 2) || !b.Ping(t.Context(), 1) {
+		t.Error("a node that is there does not answer")
+	}
+	if state, _ := a.State(2); state != Connected {
+		t.Errorf("it is %v", state)
+	}
+	b.Close()
+	if a.Ping(t.Context(), 2) {
+		t.Error("a node that has ended answers")
+	}
+	if state, _ := a.State(2); state == Connected {
+		t.Errorf("after a ping without an answer it is %v", state)
+	}
+	a.until(Gone)
+	if state, since := a.State(2); state != ProcessGone || since < 0 {
+		t.Errorf("once its process is gone it is %v", state)
+	}
+	if state, _ := a.State(7); a.Ping(t.Context(), 7) || state != Connected {
+		t.Errorf("a node that is no peer: %v", state)
+	}
+}
+
 func TestErrorsKeepTheirKind(t *testing.T) {
 	a, b := newNode(t, 1, 1, nil), newNode(t, 2, 1, serving)
 	meet(a, b)

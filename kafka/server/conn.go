@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,10 @@ type Conn struct {
 	partial atomic.Bool  // a request has begun and not ended
 	starved atomic.Bool  // and it is we who do not read, for want of memory
 	writing atomic.Int64 // server clock when the current write last got on, plus 1; 0: none
+	arrived atomic.Int64 // wall clock of the last request, ns; at first, of the connection
+	greeted atomic.Bool  // something but ApiVersions has been answered
+	leaving atomic.Bool  // the server ends: nothing more is read; see stop.go
+	abrupt  atomic.Bool  // it is to end with a reset; see linger
 
 	mu         sync.Mutex
 	room       sync.Cond // signalled when there is room for another request, and when a drain ends
@@ -61,6 +66,8 @@ func newConn(s *Server, nc net.Conn, addr netip.Addr) *Conn {
 	c.holder.BeforeWait = c.starve
 	c.file.init(c)
 	c.active.Store(s.clock.Load())
+	c.arrived.Store(time.Now().UnixNano())
+	c.linger(false)
 	return c
 }
 
@@ -75,13 +82,17 @@ func (c *Conn) serve() {
 	defer c.finish()
 	for first := true; ; first = false {
 		if !c.waitForRoom() {
+			c.conclude()
 			return
 		}
 		frame, err := c.readFrame(first)
 		if err != nil {
 			var refused refusal
-			if errors.As(err, &refused) || errors.Is(err, wire.ErrOverBudget) {
+			switch {
+			case errors.As(err, &refused) || errors.Is(err, wire.ErrOverBudget):
 				c.server.refuse(c.nc.RemoteAddr(), err.Error())
+			case c.leaving.Load() && errors.Is(err, os.ErrDeadlineExceeded):
+				c.conclude()
 			}
 			return
 		}
@@ -91,22 +102,26 @@ func (c *Conn) serve() {
 }
 
 // waitForRoom returns when the connection may have one more request in flight;
-// false if it has ended.
+// false if there is to be none.
 func (c *Conn) waitForRoom() bool {
 	c.mu.Lock()
 	if !c.full() {
 		defer c.mu.Unlock()
-		return !c.closed
+		return c.more()
 	}
 	c.mu.Unlock()
 	c.uncork()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.full() && !c.closed {
+	for c.full() && c.more() {
 		c.room.Wait()
 	}
-	return !c.closed
+	return c.more()
 }
+
+// more reports whether another request may be read. When the server ends, what
+// was read in part is still taken. The lock is held.
+func (c *Conn) more() bool { return !c.closed && (!c.leaving.Load() || c.start < c.end) }
 
 func (c *Conn) full() bool {
 	l := &c.server.options.Limits
@@ -208,7 +223,11 @@ func (c *Conn) fill(n int) error {
 			c.end = copy(c.in[:], c.in[c.start:c.end])
 			c.start = 0
 		}
-		got, err := c.read(c.in[c.end:])
+		into := c.in[c.end:]
+		if c.leaving.Load() {
+			into = into[:n-(c.end-c.start)]
+		}
+		got, err := c.read(into)
 		c.end += got
 		if err != nil && c.end-c.start < n {
 			return err
@@ -220,12 +239,20 @@ func (c *Conn) fill(n int) error {
 // read reads what there is, after seeing to the answers that are ready.
 func (c *Conn) read(into []byte) (int, error) {
 	c.uncork()
-	n, err := c.nc.Read(into)
-	if n > 0 {
-		c.active.Store(c.server.clock.Load())
-		return n, nil
+	for {
+		n, err := c.nc.Read(into)
+		if n > 0 {
+			c.active.Store(c.server.clock.Load())
+			return n, nil
+		}
+		if !c.partial.Load() || !c.leaving.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, err
+		}
+		// A request that has begun is read to its end.
+		if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
+			return 0, err
+		}
 	}
-	return 0, err
 }
 
 // dispatch queues a request and hands it to the handler.
@@ -241,6 +268,7 @@ func (c *Conn) dispatch(frame *wire.Buffer) {
 		conn:        c,
 		charged:     len(frame.B),
 	}
+	c.arrived.Store(r.Arrived.UnixNano())
 	c.mu.Lock()
 	if c.tail == nil {
 		c.head = r
@@ -349,6 +377,7 @@ func (c *Conn) close() {
 	c.closed = true
 	c.room.Broadcast()
 	c.mu.Unlock()
+	c.linger(!c.abrupt.Load())
 	_ = c.nc.Close()
 	c.server.pool.Budget().Unregister(&c.holder)
 }

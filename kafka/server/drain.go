@@ -68,6 +68,9 @@ func (c *Conn) writeAll(w *Writer, batch *Request, dead bool) {
 	for r := batch; r != nil && err == nil; r = r.next {
 		switch r.state {
 		case answered:
+			if r.Key != keyApiVersions {
+				c.greeted.Store(true)
+			}
 			w.answer(r)
 			err = w.flushIfLarge()
 		case aborted:

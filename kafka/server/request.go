@@ -52,7 +52,8 @@ type Reply interface {
 	Release()
 }
 
-// Abandoner is told that the client of a request that waits has gone.
+// Abandoner is told that a request that waits is to wait no longer: its client has
+// gone, or the server ends.
 type Abandoner interface {
 	// Abandon is called with the connection locked: it must not answer the
 	// request itself but have somebody else do so soon.
@@ -94,13 +95,13 @@ func (r *Request) FreeBody() {
 	frame.Release()
 }
 
-// Wait names who is to be told when the client goes before the answer is there.
-// It reports whether the client is still there.
+// Wait names who is to be told when the client goes, or the server ends, before
+// the answer is there. It reports whether neither has happened yet.
 func (r *Request) Wait(a Abandoner) bool {
 	c := r.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gone {
+	if c.gone || c.leaving.Load() {
 		return false
 	}
 	r.waiting = a

@@ -23,6 +23,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*Conn]struct{}
 	addresses map[netip.Addr]int
+	closing   bool // nobody is let in any more
 	closed    bool
 	refusals  map[string]int64 // when a refusal was last logged, by reason
 
@@ -59,7 +60,7 @@ func New(handler Handler, o Options) *Server {
 // Serve accepts connections until Close, or until the listener fails.
 func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
-	if s.closed {
+	if s.closing {
 		s.mu.Unlock()
 		return messages.E("serve", messages.ShuttingDown, ln.Addr().String(), nil)
 	}
@@ -71,7 +72,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			s.Take(nc)
 			continue
 		}
-		if s.isClosed() || errors.Is(err, net.ErrClosed) {
+		if s.isClosing() || errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if temporary(err) {
@@ -131,7 +132,7 @@ func (s *Server) admit(addr netip.Addr) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed:
+	case s.closing:
 		return "the broker is stopping"
 	case len(s.conns) >= s.options.Limits.Connections:
 		return "too many connections"
@@ -170,10 +171,10 @@ func (s *Server) forget(c *Conn) {
 	}
 }
 
-func (s *Server) isClosed() bool {
+func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closed
+	return s.closing
 }
 
 // Connections is how many are open.
@@ -215,24 +216,4 @@ func (s *Server) snapshot(into []*Conn) []*Conn {
 		into = append(into, c)
 	}
 	return into
-}
-
-// Close stops accepting, closes all connections and returns when their readers
-// have ended. Answers that come later are dropped.
-func (s *Server) Close() {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	s.closed = true
-	close(s.done)
-	for ln := range s.listeners {
-		_ = ln.Close()
-	}
-	for c := range s.conns {
-		c.close()
-	}
-	s.mu.Unlock()
-	s.wait.Wait()
 }

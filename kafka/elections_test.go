@@ -1,0 +1,225 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy/cluster/metadata"
+	"understudy/kafka/server"
+	"understudy/messages"
+)
+
+// fakeElections is what a node sees of others.
+type fakeElections struct {
+	cluster *fakeCluster
+	looked  chan struct{} // gets one for each look at the metadata; may be nil
+
+	mu        sync.Mutex
+	pending   map[messages.BrokerID]bool
+	leaving   map[messages.BrokerID]bool
+	confirmed []messages.BrokerID
+	confirm   func(messages.BrokerID) // may be nil
+	next      chan struct{}
+}
+
+func (e *fakeElections) Confirm(_ context.Context, ids []messages.BrokerID) {
+	e.mu.Lock()
+	e.confirmed = append(e.confirmed, ids...)
+	confirm := e.confirm
+	e.mu.Unlock()
+	for _, id := range ids {
+		if confirm != nil {
+			confirm(id)
+		}
+	}
+}
+
+func (e *fakeElections) Pending(id messages.BrokerID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pending[id]
+}
+
+func (e *fakeElections) Leaving(id messages.BrokerID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leaving[id]
+}
+
+func (e *fakeElections) Next() (*metadata.Image, <-chan struct{}) {
+	if e.looked != nil {
+		e.looked <- struct{}{}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.next == nil {
+		e.next = make(chan struct{})
+	}
+	return e.cluster.image.Load(), e.next
+}
+
+// publish changes the metadata and tells who waits.
+func (e *fakeElections) publish(change func(*metadata.Edit)) {
+	e.cluster.edit(change)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.next != nil {
+		close(e.next)
+		e.next = nil
+	}
+}
+
+// threeBrokers has partition 0 of orders led by broker 2, and partition 1 by this one.
+func threeBrokers(t testing.TB) (*fakeCluster, *fakeElections) {
+	f := newFakeCluster(t)
+	f.create("orders", 2, nil)
+	f.create("quiet", 1, nil)
+	f.edit(func(e *metadata.Edit) {
+		e.SetBroker(metadata.Broker{ID: 2, Epoch: 1, Host: "two", Port: 9092})
+		e.SetBroker(metadata.Broker{ID: 3, Epoch: 1, Host: "three", Port: 9092})
+		e.SetPartition(messages.TopicPartition{Topic: "orders"}, metadata.Partition{Replicas: []int32{2, 3}, ISR: []int32{2, 3}, Leader: 2, LeaderEpoch: 4})
+	})
+	return f, &fakeElections{cluster: f, pending: map[messages.BrokerID]bool{}, leaving: map[messages.BrokerID]bool{}}
+}
+
+func metadataReq(topics ...string) *kmsg.MetadataRequest {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version = 12
+	for _, name := range topics {
+		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr(name)})
+	}
+	return req
+}
+
+// elect makes broker 3 the leader in place of 2.
+func elect(e *metadata.Edit) {
+	e.SetBroker(metadata.Broker{ID: 2, Epoch: 1, Host: "two", Port: 9092, Down: "process gone"})
+	e.SetPartition(messages.TopicPartition{Topic: "orders"}, metadata.Partition{Replicas: []int32{2, 3}, ISR: []int32{3}, Leader: 3, LeaderEpoch: 5})
+}
+
+func listed(resp *kmsg.MetadataResponse) (ids []int32) {
+	for _, b := range resp.Brokers {
+		ids = append(ids, b.NodeID)
+	}
+	return ids
+}
+
+// TestMetadataWaitsForAnElection asks about a partition whose leader is found to be
+// gone only when this broker makes sure of it.
+func TestMetadataWaitsForAnElection(t *testing.T) {
+	for _, topics := range [][]string{{"orders"}, nil} {
+		f, elections := threeBrokers(t)
+		elections.looked = make(chan struct{}, 100)
+		elections.confirm = func(id messages.BrokerID) {
+			elections.mu.Lock()
+			defer elections.mu.Unlock()
+			elections.pending[id] = true
+		}
+		h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+		c := h.dial(t)
+		req := metadataReq(topics...)
+		corr := c.send(req)
+		<-elections.looked
+		elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
+		<-elections.looked
+		elections.publish(elect)
+		resp := c.receive(req, corr).(*kmsg.MetadataResponse)
+		for _, topic := range resp.Topics {
+			if p := topic.Partitions[0]; *topic.Topic == "orders" && (p.Leader != 3 || p.LeaderEpoch != 5 || p.ErrorCode != 0 || !slices.Equal(p.OfflineReplicas, []int32{2})) {
+				t.Errorf("topics %v: %+v", topics, p)
+			}
+		}
+		if ids := listed(resp); !slices.Equal(ids, []int32{self, 3}) {
+			t.Errorf("topics %v: brokers %v", topics, ids)
+		}
+		if !slices.Equal(elections.confirmed, []messages.BrokerID{2}) {
+			t.Errorf("%v were asked whether they are there", elections.confirmed)
+		}
+	}
+}
+
+// TestMetadataDoesNotWaitForOthersElections asks about partitions that are led,
+// or that nobody leads.
+func TestMetadataDoesNotWaitForOthersElections(t *testing.T) {
+	f, elections := threeBrokers(t)
+	f.create("offline", 1, nil)
+	f.edit(func(e *metadata.Edit) {
+		e.SetPartition(messages.TopicPartition{Topic: "offline"}, metadata.Partition{Replicas: []int32{2}, ISR: []int32{2}, Leader: messages.NoBroker, LeaderEpoch: 9})
+	})
+	elections.pending[2] = true
+	synctest.Test(t, func(t *testing.T) {
+		h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
+		defer h.close()
+		began := time.Now()
+		resp := ask[*kmsg.MetadataResponse](h.client, metadataReq("quiet", "offline", "missing"))
+		if waited := time.Since(began); waited != 0 || len(resp.Topics) != 3 {
+			t.Errorf("%d topics after %v", len(resp.Topics), waited)
+		}
+		if p := resp.Topics[1].Partitions[0]; p.Leader != -1 || p.ErrorCode != messages.LeaderNotAvailable.Code() {
+			t.Errorf("offline: %+v", p)
+		}
+	})
+}
+
+// TestMetadataWaitsNoLongerThanAnElectionMayTake has nobody elected; and, the
+// second time, the leader come back.
+func TestMetadataWaitsNoLongerThanAnElectionMayTake(t *testing.T) {
+	for _, back := range []time.Duration{0, 30 * time.Millisecond} {
+		f, elections := threeBrokers(t)
+		elections.pending[2] = true
+		synctest.Test(t, func(t *testing.T) {
+			elections.next = make(chan struct{}) // of this bubble
+			h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
+			defer h.close()
+			want := electionPatience
+			if back > 0 {
+				want = 2 * electionLook
+				time.AfterFunc(back, func() {
+					elections.mu.Lock()
+					defer elections.mu.Unlock()
+					delete(elections.pending, 2)
+				})
+			}
+			began := time.Now()
+			p := ask[*kmsg.MetadataResponse](h.client, metadataReq("orders")).Topics[0].Partitions[0]
+			if waited := time.Since(began); waited != want || p.Leader != 2 {
+				t.Errorf("leader %d after %v, want %v", p.Leader, waited, want)
+			}
+		})
+	}
+}
+
+func TestBrokersThatAreDownAreNotListed(t *testing.T) {
+	f, elections := threeBrokers(t)
+	elections.publish(elect)
+	f.edit(func(e *metadata.Edit) { e.SetController(2) })
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	c := h.dial(t)
+	for _, leaving := range []bool{false, true} {
+		elections.leaving[2] = leaving
+		want := "[1 3]"
+		if leaving {
+			want = "[1 2 3]"
+		}
+		resp := ask[*kmsg.MetadataResponse](c, metadataReq("orders"))
+		if got := fmt.Sprint(listed(resp)); got != want || resp.ControllerID != self {
+			t.Errorf("leaving %v: brokers %s, controller %d", leaving, got, resp.ControllerID)
+		}
+		cluster := kmsg.NewPtrDescribeClusterRequest()
+		cluster.Version = 2
+		if n := len(ask[*kmsg.DescribeClusterResponse](c, cluster).Brokers); fmt.Sprint(n) != fmt.Sprint(len(resp.Brokers)) {
+			t.Errorf("leaving %v: DescribeCluster gives %d brokers", leaving, n)
+		}
+		cluster.IncludeFencedBrokers = true
+		if all := ask[*kmsg.DescribeClusterResponse](c, cluster).Brokers; len(all) != 3 || all[1].IsFenced == leaving || all[2].IsFenced {
+			t.Errorf("leaving %v: with those that are down: %+v", leaving, all)
+		}
+	}
+}
