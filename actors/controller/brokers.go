@@ -127,11 +127,13 @@ func (c *takeOver) decide(d *decision) error {
 	if self := d.image().Broker(d.self); self != nil && c.Register {
 		d.setDown(*self, "is being started") // until it is registered, below
 	}
-	for _, b := range slices.Clone(d.image().Brokers) {
+	var fallen []Fallen
+	for _, b := range d.image().Brokers {
 		if detail := c.why(b); detail != "" && b.Up() {
-			d.ended(b, detail)
+			fallen = append(fallen, Fallen{b, detail})
 		}
 	}
+	d.ended(fallen...)
 	c.result = c.Self
 	if c.Register {
 		var err error
@@ -206,7 +208,7 @@ func (c *brokerDown) decide(d *decision) error {
 		return err
 	}
 	if b := d.image().Broker(c.id); b.Up() && b.Epoch == c.epoch {
-		d.ended(*b, c.detail)
+		d.ended(Fallen{*b, c.detail})
 	}
 	return nil
 }
@@ -218,19 +220,43 @@ func (d *decision) setDown(b metadata.Broker, detail string) {
 	d.forgetLoads()
 }
 
-// ended elects others for the partitions of a broker that is down.
-func (d *decision) ended(b metadata.Broker, detail string) {
-	d.setDown(b, detail)
-	d.event(Fallen{Broker: b, Cause: detail})
-	e := elections{d: d, cause: election.Cause{Reason: election.BrokerDown, Broker: b.ID, Detail: detail}}
+// ended elects others for the partitions of brokers that are down. Of those that
+// are down at once none counts as a successor of the others: a partition that
+// loses all of its in-sync set keeps it as it was, and any of them can bring it
+// back.
+func (d *decision) ended(fallen ...Fallen) {
+	for _, f := range fallen {
+		d.setDown(f.Broker, f.Cause)
+	}
+	by := make([]elections, len(fallen))
 	for t := range d.image().Topics() {
 		for n := range t.Partitions {
-			if slices.Contains(t.Partitions[n].ISR, b.ID) {
+			if i := blame(&t.Partitions[n], fallen); i >= 0 {
+				e := &by[i]
+				e.d, e.cause = d, election.Cause{Reason: election.BrokerDown, Broker: fallen[i].Broker.ID, Detail: fallen[i].Cause}
 				e.elect(t, n, d.ordinary())
 			}
 		}
 	}
-	e.end()
+	for i, f := range fallen {
+		d.event(f)
+		by[i].end()
+	}
+}
+
+// blame finds who of those that are down a partition's change is to be put down
+// to: its leader, or else the first that was in sync; -1 if it has lost nobody.
+func blame(p *metadata.Partition, fallen []Fallen) int {
+	first := -1
+	for i, f := range fallen {
+		switch {
+		case f.Broker.ID == p.Leader:
+			return i
+		case first < 0 && slices.Contains(p.ISR, f.Broker.ID):
+			first = i
+		}
+	}
+	return first
 }
 
 // brokerUp takes back that a broker is down.
