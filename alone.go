@@ -28,6 +28,9 @@ func (a alone) ChangeISR(messages.TopicPartition, replica.ISRChange) {}
 // have lost records of the epoch that it led; it repeats the wish until it is
 // granted, so that a failure here is only worth a line in the log.
 func (a alone) Resign(tp messages.TopicPartition, r replica.Resignation) {
+	if r.Cause == replica.StorageFailed { // there is nobody to lead in its place
+		return
+	}
 	a.b.controller.Resign(tp, controller.Resignation{
 		From:  election.Member{ID: a.b.self.ID, Epoch: a.b.self.Epoch},
 		Epoch: r.Epoch, Lost: r.Cause == replica.LostCommitted, Detail: r.Cause.String(),

@@ -326,3 +326,30 @@ func TestASlowFollowerLeavesTheInSyncSet(t *testing.T) {
 	l.await(100)
 	l.end()
 }
+
+// TestALeaderWhoseDiskHangsIsReplaced: a sync neither fails nor comes back. Another
+// leads after a while, and the replica is in sync again when its disk answers.
+func TestALeaderWhoseDiskHangsIsReplaced(t *testing.T) {
+	disks := make([]*vfs.Faulty, 3)
+	c := newClusterWith(t, func(i int, cfg *config.Config) []understudy.Option {
+		cfg.Storage.DiskTimeout = time.Second
+		disks[i] = vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
+		return []understudy.Option{understudy.WithFS(disks[i])}
+	})
+	c.createTopic("orders", 2, nil)
+	before := c.awaitInSync("orders", 3)
+	l := c.load("orders", 2)
+	l.await(100)
+	gate := make(chan struct{})
+	hung := before[0].Leader
+	disks[hung-1].Add(vfs.Rule{Ops: vfs.OpSync, Path: "orders-0/*", Gate: gate})
+	c.await("orders", "led by another", func(ps kadm.PartitionDetails) bool {
+		return len(ps) == 2 && ps[0].Leader >= 0 && ps[0].Leader != hung
+	})
+	l.await(100)
+	close(gate)
+	disks[hung-1].Clear()
+	c.awaitInSync("orders", 3)
+	l.await(100)
+	l.end()
+}

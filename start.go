@@ -208,7 +208,7 @@ func (b *Broker) startPartitions(ctx context.Context) error {
 		return err
 	}
 	b.flusher = flush.New(flush.Options{Workers: int(b.cfg.Storage.FlushWorkers)})
-	b.onStop("end the flusher", func(context.Context) error { b.flusher.Close(); return nil })
+	b.onStop("end the flusher", b.closeFlusher)
 	b.segments = segment.NewFiles(b.openFiles())
 	b.shared = &partition.Shared{
 		Self:        replica.Member{ID: b.self.ID, Epoch: b.self.Epoch},
@@ -220,6 +220,7 @@ func (b *Broker) startPartitions(ctx context.Context) error {
 		Log:         b.log,
 		Tuning: partition.Tuning{
 			LagTimeMax:  b.cfg.Storage.ReplicaLagTimeMax.Milliseconds(),
+			DiskTimeout: b.diskTimeout(),
 			Preallocate: preallocate(b.cfg.Storage.PreallocateBytes),
 		},
 		Defaults: b.defaults,
@@ -236,6 +237,30 @@ func (b *Broker) startPartitions(ctx context.Context) error {
 	b.startKeeper()
 	b.startCleaner()
 	return b.replicas.AwaitReady(ctx, b.localPartitions())
+}
+
+// diskTimeout is how long the disk may take to answer, in ms; 0: as long as it
+// likes, since there is nobody who could go on in this broker's place.
+func (b *Broker) diskTimeout() int64 {
+	if b.node == nil {
+		return 0
+	}
+	return b.cfg.Storage.DiskTimeout.Milliseconds()
+}
+
+// closeFlusher ends the flusher, and waits for that unless the disk hangs.
+func (b *Broker) closeFlusher(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.flusher.Close()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // surroundings are what replicas have around them.

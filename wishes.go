@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"understudy/actors/controller"
@@ -48,9 +49,10 @@ func (w *wish) tp() messages.TopicPartition {
 
 // wishes are those that wait to be sent: of each replica the latest.
 type wishes struct {
-	poke chan struct{}
-	mu   sync.Mutex
-	list map[messages.TopicPartition]wish
+	poke     chan struct{}
+	granting atomic.Int64 // of all nodes, if this one is the controller: those not decided yet
+	mu       sync.Mutex
+	list     map[messages.TopicPartition]wish
 }
 
 func newWishes() wishes {
@@ -64,6 +66,18 @@ func (w *wishes) add(one wish) {
 	select {
 	case w.poke <- struct{}{}:
 	default:
+	}
+}
+
+// again adds wishes back that nobody has heard, unless there are newer ones.
+func (w *wishes) again(list []wish) {
+	for _, one := range list {
+		w.mu.Lock()
+		_, newer := w.list[one.tp()]
+		w.mu.Unlock()
+		if !newer {
+			w.add(one)
+		}
 	}
 }
 
@@ -92,7 +106,7 @@ func (n *node) ChangeISR(tp messages.TopicPartition, c replica.ISRChange) {
 // Resign asks the controller for an election in a new epoch.
 func (n *node) Resign(tp messages.TopicPartition, r replica.Resignation) {
 	n.wishes.add(wish{Topic: tp.Topic, Partition: tp.Partition, Resign: &controller.Resignation{
-		From: election.Member(n.member()), Epoch: r.Epoch, Lost: r.Cause == replica.LostCommitted, Detail: r.Cause.String(),
+		From: election.Member(n.member()), Epoch: r.Epoch, Lost: r.Cause == replica.LostCommitted, Failed: r.Cause == replica.StorageFailed, Detail: r.Cause.String(),
 	}})
 }
 
@@ -101,6 +115,9 @@ const (
 	maxWishes = 1024
 	// wishWithin bounds a request: replicas repeat their wishes that often.
 	wishWithin = time.Second
+	// maxGranting bounds the wishes that the controller has taken and not decided. More
+	// come than it decides while it cannot commit, since replicas repeat them.
+	maxGranting = 16 * maxWishes
 )
 
 // wish sends what replicas wish, all that has gathered in one request.
@@ -123,6 +140,11 @@ func (n *node) send(list []wish) {
 	refusals, err := ask(ctx, n, wishing, list)
 	if err != nil {
 		n.b.log.Debug().Err(err).Int("wishes", len(list)).Msg("the controller could not be asked")
+		// Replicas repeat theirs; those that have failed cannot.
+		failed := slices.DeleteFunc(slices.Clone(list), func(w wish) bool { return w.Resign == nil || !w.Resign.Failed })
+		if len(failed) > 0 && n.pause(retryPause) {
+			n.wishes.again(failed)
+		}
 		return
 	}
 	for i, w := range list {
@@ -145,9 +167,16 @@ func (n *node) grant(ctx context.Context, list []wish) ([]*wireError, error) {
 		at  int
 		err error
 	}
+	if n.wishes.granting.Add(int64(len(list))) > maxGranting {
+		n.wishes.granting.Add(-int64(len(list)))
+		return nil, messages.E("change in-sync set", messages.RequestTimedOut, "", errors.New("too much waits to be decided"))
+	}
 	answers := make(chan decided, len(list)) // room for all: nobody may be waiting any more
 	for i, w := range list {
-		answer := func(err error) { answers <- decided{i, err} }
+		answer := func(err error) {
+			n.wishes.granting.Add(-1)
+			answers <- decided{i, err}
+		}
 		switch {
 		case w.ISR != nil:
 			n.b.controller.ChangeISR(w.tp(), *w.ISR, func(_ metadata.Partition, err error) { answer(err) })

@@ -98,6 +98,7 @@ type Storage struct {
 	CleanerMemory      int64 // bytes
 	CleanerRate        int64 // bytes per second; Unlimited: any
 	ReplicaLagTimeMax  time.Duration
+	DiskTimeout        time.Duration
 }
 
 // Logging says what the broker tells about itself, and how.

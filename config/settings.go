@@ -234,6 +234,9 @@ var storageSettings = []*Setting{
 	{Key: "replica.lag.time.max.ms", Group: groupStorage, Type: Duration, Default: "30s", Min: 100, Max: hourM,
 		Doc:   "A copy that has been behind its leader for this long is no longer in sync.",
 		field: func(c *Config) any { return &c.Storage.ReplicaLagTimeMax }},
+	{Key: "disk.timeout.ms", Group: groupStorage, Type: Duration, Default: "10s", Min: 1 * secM, Max: hourM,
+		Doc:   "In a cluster, a disk that has not answered for this long counts as failed: what it holds is led by other nodes until it answers again.",
+		field: func(c *Config) any { return &c.Storage.DiskTimeout }},
 }
 
 var loggingSettings = []*Setting{

@@ -243,6 +243,25 @@ func TestLeadersResign(t *testing.T) {
 	}
 }
 
+// TestAFailedReplicaMakesWay for another that is in sync, if there is one.
+func TestAFailedReplicaMakesWay(t *testing.T) {
+	s := three(t)
+	for _, step := range []struct {
+		leader int32
+		epoch  int32
+		want   string
+	}{{1, 0, "2/1 [2 3]"}, {2, 1, "3/2 [3]"}, {3, 2, "3/2 [3]"}} {
+		done := make(chan error, 1)
+		s.Resign(messages.TopicPartition{Topic: "a"}, Resignation{
+			From: election.Member{ID: step.leader, Epoch: s.Image().Broker(step.leader).Epoch}, Epoch: step.epoch, Failed: true,
+		}, func(err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		s.want(step.want)
+	}
+}
+
 func TestPlacementUsesBrokersThatAreUp(t *testing.T) {
 	s := three(t)
 	s.down(3)

@@ -87,7 +87,10 @@ type Resignation struct {
 	Epoch messages.LeaderEpoch
 	// Lost says that it lacks what was committed, so that another must lead.
 	// Otherwise it may lead the next epoch.
-	Lost   bool
+	Lost bool
+	// Failed says that it cannot serve for now, so that another should lead, if one
+	// in sync can.
+	Failed bool
 	Detail string
 }
 
@@ -109,9 +112,12 @@ func (c *resign) decide(d *decision) error {
 		return refuse("resign", messages.FencedLeaderEpoch, c.tp.String(), fmt.Sprintf("leader is %d in epoch %d", p.Leader, p.LeaderEpoch))
 	}
 	how := d.ordinary()
-	if c.r.Lost {
+	switch {
+	case c.r.Lost:
 		how.Barred = c.r.From.ID
-	} else {
+	case c.r.Failed:
+		how.Suspect = c.r.From.ID
+	default:
 		how.NewEpoch = true
 	}
 	e := elections{d: d, cause: election.Cause{Reason: election.LeaderResigned, Broker: c.r.From.ID, Detail: c.r.Detail}}

@@ -24,6 +24,7 @@ type slot struct {
 	led        messages.LeaderEpoch // newest epoch that an earlier incarnation may have led
 	trusted    messages.Offset      // after a failed sync nothing from here on may be believed; NoOffset otherwise
 	claimed    bool                 // the directory is known not to be an earlier topic's
+	left       *remains             // of the last incarnation, if its log was not closed yet; else nil
 	unmarked   bool                 // the directory does not say yet whose it is
 	around     surroundings         // what the replica was told of other nodes
 	retired    atomic.Bool          // set before the actor is stopped for good: its log is to be deleted
@@ -62,7 +63,11 @@ func (r *replicaActor) Receive(c actor.Context) {
 	case *actor.Started:
 		r.open()
 	case mailbox.Mail:
+		r.slot.handle.turn.begin(r.shared.Stage.clock())
 		r.work(m)
+		if hung := r.slot.handle.turn.end(); hung != nil {
+			panic(hung)
+		}
 	case *actor.Stopping:
 		r.close()
 	case *actor.Stopped:
@@ -71,6 +76,7 @@ func (r *replicaActor) Receive(c actor.Context) {
 }
 
 func (r *replicaActor) open() {
+	r.slot.takeOver()
 	r.claim()
 	r.shared.Opening <- struct{}{}
 	defer func() { <-r.shared.Opening }()
@@ -204,10 +210,14 @@ func (r *replicaActor) fail(err error) {
 	h := r.slot.handle
 	cause := messages.E("partition", messages.StorageError, h.tp.String(), err)
 	h.publish(&View{Leader: messages.NoBroker, Epoch: r.slot.assignment.LeaderEpoch, Err: cause})
+	if r.slot.assignment.Leader == r.shared.Self.ID {
+		r.shared.Cluster.Resign(h.tp, replica.Resignation{Epoch: r.slot.assignment.LeaderEpoch, Cause: replica.StorageFailed})
+	}
 	if r.machine != nil {
-		r.slot.trusted = r.machine.Abandon(cause)
+		r.slot.left = r.machine.Abandon(cause)
 		r.machine = nil
 	}
+	h.turn.end()
 	r.release()
 	for _, message := range r.mail {
 		if m, ok := message.(update); ok {

@@ -71,6 +71,8 @@ type Handle struct {
 	view    atomic.Pointer[View]
 	pause   func(ready func() bool) // see Stage
 
+	turn turn // the actor's
+
 	compacts    atomic.Bool // the cleaner is to look after it
 	uncleanable atomic.Bool // but met damage in it, or failed
 

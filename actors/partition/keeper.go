@@ -43,8 +43,12 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Tick tells the time to the replicas that wait for something.
-func (k *Keeper) Tick() { k.Shared.Registry.tick() }
+// Tick tells the time to the replicas that wait for something, and finds those
+// whose disk does not answer.
+func (k *Keeper) Tick() {
+	k.Shared.Registry.tick()
+	k.Shared.findHung()
+}
 
 // Scan has every replica look at what is done now and then.
 func (k *Keeper) Scan() {

@@ -62,6 +62,8 @@ type Machine struct {
 	turned  producer.TurnedAway // by this replica, a moment ago
 	failure error               // of a flush: the next Settle returns it
 	suspect bool                // a flush has failed, so that what is not durable may be gone
+	flushed int64               // the clock when the flush that is under way was begun; 0: there is none
+	hung    bool                // it has not come back in time
 	onFlush func(messages.Offset, error)
 	reads   []replica.Read // not served yet
 	parcels []*parcel      // of the effects being carried out
@@ -81,6 +83,7 @@ func newMachine(tp messages.TopicPartition, self replica.Member, world World, l 
 type Tuning struct {
 	LagTimeMax  int64 // ms after which a follower that is behind leaves the in-sync set
 	Preallocate int64 // bytes of disk reserved ahead of the writes at most; negative: none
+	DiskTimeout int64 // ms after which a disk that has not answered counts as failed; 0: never
 }
 
 func (t Tuning) core(s topicconfig.Settings) replica.Settings {
@@ -203,6 +206,7 @@ var errHeld = errors.New("a batch before it was refused a moment ago, and must c
 // Flushed takes the completion of a flush. A failed one fails the replica: what
 // was to be synced may be lost though the page cache still shows it.
 func (m *Machine) Flushed(end messages.Offset, err error) {
+	m.flushed = 0
 	if err != nil {
 		m.failure, m.suspect = err, true
 		return
@@ -220,11 +224,19 @@ func (m *Machine) Receive(from messages.BrokerID, msg *replica.Message) {
 // Refused takes the controller's refusal of a change of the in-sync set.
 func (m *Machine) Refused(c replica.ISRChange, cause error) { m.core.Refused(c, cause) }
 
-// Tick tells the core the time.
-func (m *Machine) Tick() { m.core.Tick(m.world.Clock()) }
+// Tick tells the core the time, and finds a flush that does not come back.
+func (m *Machine) Tick() {
+	now := m.world.Clock()
+	m.core.Tick(now)
+	if limit := m.tuning.DiskTimeout; limit > 0 && m.flushed > 0 && now-m.flushed >= limit && m.failure == nil {
+		m.failure, m.hung = hangs(now-m.flushed), true
+	}
+}
 
 // Idle reports that no Tick is needed.
-func (m *Machine) Idle() bool { return len(m.reads) == 0 && m.core.Idle() }
+func (m *Machine) Idle() bool {
+	return len(m.reads) == 0 && m.core.Idle() && (m.flushed == 0 || m.tuning.DiskTimeout == 0)
+}
 
 // DeleteBefore deletes records from the log's start; see Handle.DeleteRecords.
 func (m *Machine) DeleteBefore(a *deleteRecordsAsk) { m.core.DeleteBefore(a.question.before, 0, a) }
@@ -290,6 +302,7 @@ func (m *Machine) carryOut(e *replica.Effects) error {
 	}
 	m.sendAll(e)
 	if e.Flush {
+		m.flushed = m.world.Clock()
 		m.log.Flush(m.onFlush)
 	}
 	if e.Publish {
@@ -403,16 +416,16 @@ func (m *Machine) Checkpoint() log.Checkpoint {
 }
 
 // Abandon ends a machine whose disk or code has failed. Everybody who waits is
-// answered with the cause. It returns up to where the log on disk may be
-// believed, or NoOffset if all of it may.
-func (m *Machine) Abandon(cause error) (trusted messages.Offset) {
-	trusted = messages.NoOffset
-	if m.suspect {
-		trusted = m.log.Durable()
-	}
+// answered with the cause.
+func (m *Machine) Abandon(cause error) *remains {
 	m.stop(cause)
-	_ = m.log.Close(false) // the cause is what counts
-	return trusted
+	left := &remains{log: m.log, suspect: m.suspect, hung: m.hung, closed: make(chan struct{})}
+	if m.hung { // the log cannot be closed before the disk answers
+		go left.close()
+	} else {
+		left.close()
+	}
+	return left
 }
 
 // Close ends a machine in order, leaving a log that need not be recovered.

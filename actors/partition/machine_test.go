@@ -308,7 +308,7 @@ func TestAFailedSyncIsNotBelieved(t *testing.T) {
 	if err == nil {
 		t.Fatal("a failed sync does not fail the machine")
 	}
-	if trusted := r.machine.Abandon(err); trusted != 2 {
+	if trusted, closed := r.machine.Abandon(err).trusted(); trusted != 2 || !closed {
 		t.Errorf("the log is believed up to %d, want 2", trusted)
 	}
 	if got := r.answers.got[lost]; got.Err == nil {

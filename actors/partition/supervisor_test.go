@@ -24,6 +24,8 @@ type solitude struct{ Cluster }
 
 func (solitude) Event(messages.TopicPartition, replica.Event) {}
 
+func (solitude) Resign(messages.TopicPartition, replica.Resignation) {}
+
 // tree is a broker's partitions with nothing around them but metadata.
 type tree struct {
 	t        *testing.T
@@ -34,7 +36,9 @@ type tree struct {
 	failures chan supervision.Failure
 }
 
-func plant(t *testing.T, disk vfs.FS) *tree {
+func plant(t *testing.T, disk vfs.FS) *tree { return plantAs(t, disk, func(*Shared) {}) }
+
+func plantAs(t *testing.T, disk vfs.FS, change func(*Shared)) *tree {
 	t.Helper()
 	checkpoints, _, err := LoadCheckpoints(disk, 1)
 	if err != nil {
@@ -61,6 +65,7 @@ func plant(t *testing.T, disk vfs.FS) *tree {
 		},
 		Cluster: solitude{},
 	}
+	change(shared)
 	pid, err := root.Spawn("partitions", Props(shared, tr.cell, restarts))
 	if err != nil {
 		t.Fatal(err)

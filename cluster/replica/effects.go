@@ -161,6 +161,9 @@ const (
 	// Another in-sync replica must lead; if there is none, only an unclean
 	// election can bring the partition back.
 	LostCommitted
+	// StorageFailed: its disk has failed, or hangs. Not of the core's own making, which
+	// does not live to see it: whoever runs it says so.
+	StorageFailed
 )
 
 // String says the cause in words.
@@ -170,6 +173,8 @@ func (c ResignCause) String() string {
 		return "led this epoch before it was restarted"
 	case LostCommitted:
 		return "has lost records that were committed"
+	case StorageFailed:
+		return "the replica there has failed, or its disk"
 	}
 	return "no cause"
 }

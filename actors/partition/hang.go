@@ -1,0 +1,134 @@
+package partition
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"understudy/cluster/replica"
+	"understudy/messages"
+	"understudy/persistence/log"
+)
+
+// A disk may hang: its calls neither fail nor come back. A replica on it counts as
+// failed then, as with any other error of its disk, so that another can lead. Two
+// kinds of call are watched, because an actor waits for the one and not for the
+// other:
+//
+//	a flush, which is carried out beside the actor     Machine.Tick finds that it is late
+//	a write, a new file, in the actor's turn           the keeper finds that the turn is (findHung)
+//
+// What hangs cannot be called back, so the log stays open until it has ended, and
+// the replica is not opened again before. Until then the supervisor tries.
+
+// hangs is the error of a disk that has not answered for so many ms.
+func hangs(ms int64) error {
+	return fmt.Errorf("the disk has not answered for %v", (time.Duration(ms) * time.Millisecond).Round(100*time.Millisecond))
+}
+
+// remains is the log of a machine that was abandoned.
+type remains struct {
+	log     *log.Log
+	suspect bool          // a flush has failed
+	hung    bool          // or has not come back
+	closed  chan struct{} // closed when the log is
+}
+
+// close closes the log, when whatever it is doing has ended.
+func (l *remains) close() {
+	_ = l.log.Close(false) // why the machine was abandoned is what counts
+	close(l.closed)
+}
+
+// trusted is up to where the log on disk may be believed, or NoOffset if all of it
+// may; ok is false if the log is not closed yet.
+func (l *remains) trusted() (end messages.Offset, ok bool) {
+	select {
+	case <-l.closed:
+	default:
+		return messages.NoOffset, false
+	}
+	if l.suspect || l.hung && l.log.Err() != nil {
+		return l.log.Durable(), true
+	}
+	return messages.NoOffset, true
+}
+
+// takeOver makes what the last incarnation has left this one's.
+func (sl *slot) takeOver() {
+	if sl.left == nil {
+		return
+	}
+	trusted, ok := sl.left.trusted()
+	if !ok {
+		panic(messages.E("open partition", messages.StorageError, sl.handle.tp.String(), errStillHung))
+	}
+	sl.left, sl.trusted = nil, trusted
+}
+
+var errStillHung = fmt.Errorf("the disk has not answered yet what it was asked before")
+
+// turn is the turn that a replica's actor is in.
+type turn struct {
+	mu    sync.Mutex
+	began int64 // on the clock; 0: there is none
+	hung  error // it has taken too long, and the replica was declared failed
+}
+
+func (t *turn) begin(now int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.began = now
+}
+
+// end ends the turn, and gives the error if the replica was declared failed.
+func (t *turn) end() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	hung := t.hung
+	t.began, t.hung = 0, nil
+	return hung
+}
+
+// overdue gives an error if the turn takes longer than limit, once.
+func (t *turn) overdue(now, limit int64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.began == 0 || now-t.began < limit || t.hung != nil {
+		return nil
+	}
+	t.hung = hangs(now - t.began)
+	return t.hung
+}
+
+// findHung declares failed the replicas whose actors are held up by their disk.
+func (s *Shared) findHung() {
+	limit := s.Tuning.DiskTimeout
+	if limit == 0 {
+		return
+	}
+	now := s.Stage.clock()
+	for _, h := range s.Registry.All() {
+		if err := h.turn.overdue(now, limit); err != nil {
+			s.declareFailed(h, err)
+		}
+	}
+}
+
+// declareFailed does for a replica whose actor cannot what it does when it fails
+// (replicaActor.fail), as far as that can be done from without. The actor fails
+// when its turn ends at last.
+func (s *Shared) declareFailed(h *Handle, err error) {
+	view := h.View()
+	if view == nil {
+		return
+	}
+	cause := messages.E("partition", messages.StorageError, h.tp.String(), err)
+	h.publish(&View{Leader: messages.NoBroker, Epoch: view.Epoch, Err: cause})
+	h.mail.Divert(refuseWith(cause))
+	if view.Leader == s.Self.ID {
+		s.Cluster.Resign(h.tp, replica.Resignation{Epoch: view.Epoch, Cause: replica.StorageFailed})
+	}
+	h.mail.PostUserMessage(tick{}) // if the turn has just ended, there is one more
+	s.Log.Error().Err(err).Stringer("partition", h.tp).Msg("a replica is held up by its disk, and counts as failed")
+}
