@@ -164,6 +164,15 @@ func (n *node) connect(ctx context.Context) error {
 // register enters this start of the broker into the metadata, and returns when
 // the image shows it.
 func (n *node) register(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-n.eye.refused:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
 	for {
 		if b := n.b.cell.Image().Broker(n.self.ID); b != nil && b.Epoch == n.self.Epoch {
 			return nil
@@ -173,7 +182,7 @@ func (n *node) register(ctx context.Context) error {
 		_, err := ask(ctx, n, registering, n.self)
 		switch {
 		case ctx.Err() != nil:
-			return errors.Join(errors.New("no controller has registered this node"), err)
+			return errors.Join(errors.New("no controller has registered this node"), context.Cause(ctx), err)
 		case messages.KindOf(err) == messages.InvalidConfig:
 			return err
 		}

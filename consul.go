@@ -144,6 +144,10 @@ func (s *consulSeat) registered(e membership.Event) {
 		}
 		s.b.log.Info().Msg(e.String())
 	case membership.SessionEnded:
+		if s.b.node.ctx.Err() != nil { // this node leaves
+			s.b.log.Debug().Msg(e.String())
+			return
+		}
 		s.b.happened(zerolog.WarnLevel, Event{Kind: "session-ended", Subject: nodeName(e.Node), Cause: e.Cause, Text: e.String()})
 	default:
 		s.b.log.Info().Msg(e.String())

@@ -3,6 +3,8 @@ package understudy_test
 import (
 	"context"
 	"errors"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy"
+	"understudy/cluster/link"
+	"understudy/cluster/local"
+	"understudy/cluster/metadata"
+	"understudy/cluster/replica"
 	"understudy/config"
 	"understudy/messages"
 	"understudy/persistence/vfs"
@@ -352,4 +358,39 @@ func TestALeaderWhoseDiskHangsIsReplaced(t *testing.T) {
 	c.awaitInSync("orders", 3)
 	l.await(100)
 	l.end()
+}
+
+// TestANodeThatCannotTalkToAnotherDoesNotStart: the other one has a secret.
+func TestANodeThatCannotTalkToAnotherDoesNotStart(t *testing.T) {
+	hub := local.NewHub()
+	seat, err := hub.Join(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := seat.Acquire(t.Context()); err != nil { // it would be the controller
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := link.New(link.Options{
+		Self: replica.Member{ID: 2, Epoch: 1}, ClusterID: "understudy", Secret: []byte("secret"), Listener: listener,
+		OnMessage: func(in *link.Incoming) { in.Release() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := seat.Announce(metadata.Broker{ID: 2, Epoch: 1}, link.Peer{Addr: other.Addr().String(), Epoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := understudy.Start(t.Context(), testConfig("mem"), understudy.WithHub(hub), understudy.WithFS(vfs.NewMem(vfs.MemOptions{})))
+	if err == nil {
+		stop(t, b)
+		t.Fatal("it has started")
+	}
+	if !strings.Contains(err.Error(), "node 2") || !strings.Contains(err.Error(), "only one of the nodes has a secret") {
+		t.Errorf("refused with %v", err)
+	}
 }

@@ -2,6 +2,7 @@ package understudy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type eye struct {
 	terms    atomic.Int64 // how often this node became the controller
 
 	rendezvous standing
+	refused    chan error // why this node cannot talk to another; has room for one
 
 	mu   sync.Mutex
 	last map[messages.BrokerID]messages.BrokerEpoch // of the last connection
@@ -59,7 +61,8 @@ type finding struct {
 
 func newEye() eye {
 	return eye{
-		poke: make(chan struct{}, 1), resign: make(chan struct{}, 1), findings: make(chan finding, 16),
+		refused: make(chan error, 1),
+		poke:    make(chan struct{}, 1), resign: make(chan struct{}, 1), findings: make(chan finding, 16),
 		last: map[messages.BrokerID]messages.BrokerEpoch{}, gone: map[messages.BrokerID]messages.BrokerEpoch{},
 	}
 }
@@ -134,9 +137,26 @@ func (n *node) saw(ev link.Event) {
 		}
 	case link.Silent:
 		n.b.replicas.PeerDown(id)
-	case link.Lost, link.Refused:
+	case link.Refused:
+		if cannotTalk(ev.Cause) {
+			select {
+			case n.eye.refused <- fmt.Errorf("node %d: %w", id, ev.Cause):
+			default:
+			}
+		}
+	case link.Lost:
 	}
 	n.eye.wake()
+}
+
+// cannotTalk reports whether a refusal is one that will not pass, so that a node had
+// better not start: this one has called a node of its own cluster, and they have no
+// version of the protocol, or no secret, in common. Others may be of who lives now
+// where a node was that is gone.
+func cannotTalk(cause error) bool {
+	called, ok := errors.AsType[*messages.Error](cause)
+	no, is := errors.AsType[*link.Refusal](cause)
+	return ok && called.Op == "link handshake" && is && (no.Reason == link.Incompatible || no.Reason == link.WrongSecret)
 }
 
 // depose frees the lock of a controller whose process is gone, so that nobody
