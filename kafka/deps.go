@@ -89,6 +89,7 @@ type View struct {
 	LogStart      messages.Offset
 	HighWatermark messages.Offset
 	Settling      bool // the high watermark may still be below what consumers have seen (KIP-207)
+	Isolated      bool // the leader may have been replaced without knowing: nothing will be appended
 	End           messages.Offset
 	Log           Reader // nil when the log is not open
 	Epochs        []replica.EpochStart

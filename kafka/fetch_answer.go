@@ -129,7 +129,7 @@ func (f *fetching) appendTags(w *server.Writer, p *fetchPart, leaders *leaderSet
 		return
 	case p.err != nil && (kind.Code() == messages.NotLeader.Code() || kind == messages.FencedLeaderEpoch):
 		known := f.broker.deps.Image().Partition(messages.TopicPartition{Topic: p.topic, Partition: p.index})
-		if known != nil {
+		if known != nil && (known.Leader != f.broker.deps.Self || kind == messages.FencedLeaderEpoch) {
 			w.B = leaders.appendLeader(w.B, 1, known)
 			return
 		}

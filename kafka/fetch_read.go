@@ -62,6 +62,9 @@ func (f *fetching) read(image *metadata.Image, p *fetchPart, left int) error {
 		}
 	}
 	p.highWater, p.logStart = view.HighWatermark, view.LogStart
+	if view.Isolated && p.offset >= view.HighWatermark { // what comes next comes from another leader
+		return errElsewhere
+	}
 	return f.readRecords(p, &view, left)
 }
 

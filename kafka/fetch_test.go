@@ -219,6 +219,34 @@ func TestAWaitingFetchIsToldOfErrors(t *testing.T) {
 	}
 }
 
+// TestAnIsolatedLeaderSendsThoseAwayWhoWait: what it has can be read, what comes
+// next comes from another leader, if there is one.
+func TestAnIsolatedLeaderSendsThoseAwayWhoWait(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	req := h.fetchReq(17, "orders", 5, 1)
+	req.MaxWaitMillis = 60_000
+	corr := c.send(req)
+	for h.at("orders", 1).waiting() == 0 {
+		runtime.Gosched()
+	}
+	h.at("orders", 1).change(func(p *fakePartition) { p.alone = true })
+	p := c.receive(req, corr).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != -1 {
+		t.Errorf("at the end: %+v", p)
+	}
+	if p := fetchParts(c, h.fetchReq(17, "orders", 0, 1))[0]; p.ErrorCode != 0 || len(p.RecordBatches) == 0 {
+		t.Errorf("below the end: %+v", p)
+	}
+	meta := kmsg.NewPtrMetadataRequest()
+	meta.Version, meta.Topics = 12, []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("orders")}}
+	for _, p := range ask[*kmsg.MetadataResponse](c, meta).Topics[0].Partitions {
+		if alone := p.Partition == 1; alone != (p.Leader == -1) || alone != (p.ErrorCode == kerr.LeaderNotAvailable.Code) {
+			t.Errorf("clients are told of partition %d: leader %d, error %d", p.Partition, p.Leader, p.ErrorCode)
+		}
+	}
+}
+
 func TestAFetchWhoseClientLeavesIsForgotten(t *testing.T) {
 	h := newOrders(t)
 	c := h.dial(t)

@@ -61,7 +61,7 @@ func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.
 	resp.AuthorizedOperations = noOperations
 	if all {
 		for t := range image.Topics() {
-			resp.Topics = append(resp.Topics, describeTopic(image, t))
+			resp.Topics = append(resp.Topics, b.describeTopic(image, t))
 		}
 		return resp
 	}
@@ -69,7 +69,7 @@ func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.
 	for _, want := range req.Topics {
 		if ref := refOf(want); !told[ref] {
 			told[ref] = true
-			resp.Topics = append(resp.Topics, findTopic(image, ref, refused))
+			resp.Topics = append(resp.Topics, b.findTopic(image, ref, refused))
 		}
 	}
 	return resp
@@ -167,9 +167,9 @@ func topicOf(image *metadata.Image, ref controller.TopicRef) *metadata.Topic {
 	return image.Topic(ref.Name)
 }
 
-func findTopic(image *metadata.Image, ref controller.TopicRef, refused map[string]error) kmsg.MetadataResponseTopic {
+func (b *Broker) findTopic(image *metadata.Image, ref controller.TopicRef, refused map[string]error) kmsg.MetadataResponseTopic {
 	if t := topicOf(image, ref); t != nil {
-		return describeTopic(image, t)
+		return b.describeTopic(image, t)
 	}
 	none := kmsg.NewMetadataResponseTopic()
 	none.AuthorizedOperations = noOperations
@@ -188,7 +188,7 @@ func findTopic(image *metadata.Image, ref controller.TopicRef, refused map[strin
 	return none
 }
 
-func describeTopic(image *metadata.Image, t *metadata.Topic) kmsg.MetadataResponseTopic {
+func (b *Broker) describeTopic(image *metadata.Image, t *metadata.Topic) kmsg.MetadataResponseTopic {
 	d := kmsg.NewMetadataResponseTopic()
 	d.Topic, d.TopicID, d.IsInternal, d.AuthorizedOperations = &t.Name, t.ID, t.Internal, noOperations
 	d.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
@@ -197,11 +197,21 @@ func describeTopic(image *metadata.Image, t *metadata.Topic) kmsg.MetadataRespon
 		p.Default()
 		p.Partition, p.Leader, p.LeaderEpoch = int32(i), known.Leader, known.LeaderEpoch
 		p.Replicas, p.ISR, p.OfflineReplicas = known.Replicas, known.ISR, offline(image, known)
-		if known.Leader == messages.NoBroker {
+		if known.Leader == b.deps.Self && b.isolated(messages.TopicPartition{Topic: t.Name, Partition: int32(i)}) {
+			p.Leader = messages.NoBroker
+		}
+		if p.Leader == messages.NoBroker {
 			p.ErrorCode = messages.LeaderNotAvailable.Code()
 		}
 	}
 	return d
+}
+
+// isolated reports whether this broker leads a partition as far as it knows, and
+// may have been replaced: then it sends nobody to itself.
+func (b *Broker) isolated(tp messages.TopicPartition) bool {
+	p := b.deps.Partitions.Lookup(tp)
+	return p != nil && p.View().Isolated
 }
 
 // brokers are those that clients can turn to: who is up, or will be soon, and in

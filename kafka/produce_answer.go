@@ -64,7 +64,8 @@ func (p *producing) appendPart(w *server.Writer, topic string, part *producedPar
 		return
 	}
 	if p.version >= 10 && code == messages.NotLeader.Code() {
-		if known := p.image.Partition(messages.TopicPartition{Topic: topic, Partition: part.index}); known != nil {
+		known := p.image.Partition(messages.TopicPartition{Topic: topic, Partition: part.index})
+		if known != nil && known.Leader != p.broker.deps.Self { // it has just said that it does not lead
 			w.B = leaders.appendLeader(w.B, 0, known)
 			return
 		}

@@ -111,6 +111,25 @@ func TestCatchingUpGoesInPiecesThatThereIsRoomFor(t *testing.T) {
 	}
 }
 
+// TestALeaderThatHearsNobodySaysSo, so that those who wait for records look elsewhere.
+func TestALeaderThatHearsNobodySaysSo(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	tellOne(r.machine, isolate{true})
+	r.settle()
+	if r.stage.view.Isolated {
+		t.Error("the only replica takes itself for replaced")
+	}
+	tellOne(r.machine, isolate{false})
+	r.lead(0, 2, 3)
+	for _, on := range []bool{true, false} {
+		tellOne(r.machine, isolate{on})
+		r.settle()
+		if r.stage.view.Isolated != on {
+			t.Errorf("isolated is %v, and readers see %v", on, r.stage.view.Isolated)
+		}
+	}
+}
+
 func (r *rig) sentBatches() (n int) {
 	for _, s := range r.stage.sent {
 		n += len(s.batches)

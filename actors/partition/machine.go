@@ -352,7 +352,7 @@ func (m *Machine) publish() {
 	v := &View{Leader: s.Leader, Epoch: s.Epoch, Heard: s.Heard, Log: m.log.Publish(s.HighWatermark), Epochs: m.log.Epochs()}
 	switch s.Role {
 	case replica.Leader:
-		v.Settling = !s.Settled
+		v.Settling, v.Isolated = !s.Settled, s.Isolated
 	case replica.Broken:
 		v.Err = messages.E("partition", messages.StorageError, m.tp.String(), errors.New("the replica is broken"))
 	default:

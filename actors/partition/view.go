@@ -17,6 +17,10 @@ type View struct {
 	// so that the high watermark may be below what consumers have seen (KIP-207).
 	Settling bool
 
+	// Isolated: the leader may have been replaced without knowing. What is here can
+	// be read; whoever waits for more had better look for another leader.
+	Isolated bool
+
 	Heard  messages.Offset      // up to where records are known here to be committed; more than the log may hold
 	Log    *log.View            // nil when the log is not open
 	Epochs []replica.EpochStart // the log's epochs, oldest first

@@ -69,7 +69,7 @@ func (r *Replica) Refusal(acks messages.Acks) messages.Kind {
 	switch {
 	case r.role == Broken:
 		return brokenKind(r.broken)
-	case r.role != Leader || r.isolated && r.replaceable():
+	case r.role != Leader || r.isolated && r.replaceable(): // Status.Isolated
 		return messages.NotLeader
 	case acks == messages.AcksAll && len(r.assignment.ISR) < r.minISR():
 		return messages.NotEnoughReplicas

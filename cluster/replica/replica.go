@@ -270,6 +270,7 @@ func (r *Replica) Isolate(on bool) {
 	r.isolated = on
 	if r.role == Leader && r.replaceable() {
 		r.event(Isolated{Epoch: r.epoch, On: on})
+		r.out.Publish = true
 		if on {
 			r.release(messages.E("produce", messages.NotLeader, r.tp.String(), nil))
 		}

@@ -34,6 +34,9 @@ type Status struct {
 	// (KIP-207): the end of the log is OffsetNotAvailable to them, not
 	// OffsetOutOfRange.
 	Settled bool
+	// Isolated: the leader may have been replaced without knowing (see Isolate), and
+	// takes no writes. Nothing will be appended here as long as it is so.
+	Isolated bool
 	// UnderMin: the in-sync set is smaller than min.insync.replicas.
 	UnderMin bool
 }
@@ -49,6 +52,7 @@ func (r *Replica) Status() Status {
 	}
 	if r.role == Leader {
 		s.EpochStart, s.Settled = r.lead.epochStart, r.lead.settled
+		s.Isolated = r.isolated && r.replaceable()
 		s.UnderMin = len(s.ISR) < r.minISR()
 	}
 	return s
