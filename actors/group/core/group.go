@@ -9,16 +9,16 @@ import (
 
 // Group is one consumer group.
 //
-//	                    a member joins
+//	                     a member joins
 //	       ┌───────┐ ───────────────────────▶ ┌────────────────────┐
 //	New ──▶│ Empty │                          │ PreparingRebalance │◀──┐
 //	       └───────┘ ◀─────────────────────── └────────────────────┘   │
-//	         │   ▲     nobody has joined        │ all have joined, or  │ a member joins anew or
-//	  Delete │   │                              │ the time is up:      │ with another subscription,
-//	         ▼   │ not                          ▼ the next generation  │ leaves, falls silent, or
-//	       ┌──────┐│ written                  ┌─────────────────────┐  │ does not ask for its
-//	       │ Dead │┘                          │ CompletingRebalance │──┤ assignment in time
-//	       └──────┘                           └─────────────────────┘  │
+//	        │     ▲    nobody has joined        │ all have joined, or  │ a member joins anew or
+//	 Delete │     │ written,                    │ the time is up:      │ with another subscription,
+//	        ▼     │ or not                      ▼ the next generation  │ leaves, falls silent, or
+//	       ┌───────┐                          ┌─────────────────────┐  │ does not ask for its
+//	       │ Dead  │                          │ CompletingRebalance │──┤ assignment in time
+//	       └───────┘                          └─────────────────────┘  │
 //	                                            │ the leader's Sync    │
 //	                                            ▼ is written           │
 //	                                          ┌────────┐               │
@@ -90,7 +90,7 @@ func (g *Group) Gone() bool {
 	if len(g.flight) > 0 || len(g.members) > 0 {
 		return false
 	}
-	return g.state == Dead || g.state == Empty && !g.stored && len(g.pending) == 0 && len(g.offsets) == 0
+	return g.state == Empty && !g.stored && len(g.pending) == 0 && len(g.offsets) == 0
 }
 
 // Tick tells the time.
@@ -149,15 +149,19 @@ func (g *Group) failBecause(op string, kind messages.Kind, why string) error {
 	return messages.E(op, kind, g.name, errors.New(why))
 }
 
-// List is the group in a list.
+// List is the group in a list. One that is Gone is shown as Dead.
 func (g *Group) List() Listing {
-	return Listing{Group: g.name, ProtocolType: g.protocolType, State: g.state}
+	l := Listing{Group: g.name, ProtocolType: g.protocolType, State: g.state}
+	if g.Gone() {
+		l.State = Dead
+	}
+	return l
 }
 
 // Describe shows the group. What members said and were assigned is shown when the
 // group is Stable, as in Kafka.
 func (g *Group) Describe() Description {
-	d := Description{Group: g.name, State: g.state, ProtocolType: g.protocolType}
+	d := Description{Group: g.name, State: g.List().State, ProtocolType: g.protocolType}
 	if g.state == Stable {
 		d.Protocol = g.protocol
 	}

@@ -168,7 +168,7 @@ func (g *Group) DeleteOffsets(t Time, tps []messages.TopicPartition, to any) {
 	g.now = t
 	const op = "delete offsets"
 	switch {
-	case g.state == Dead:
+	case g.state == Dead || g.Gone():
 		g.answer(to, Done{Err: g.fail(op, messages.GroupIDNotFound)})
 		return
 	case g.state != Empty && g.protocolType != consumers:
@@ -202,12 +202,11 @@ func (g *Group) DeleteOffsets(t Time, tps []messages.TopicPartition, to any) {
 func (g *Group) Delete(t Time, to any) {
 	g.now = t
 	const op = "delete group"
-	switch g.state {
-	case Empty:
-	case Dead:
+	switch {
+	case g.state == Dead || g.Gone():
 		g.answer(to, Done{Err: g.fail(op, messages.GroupIDNotFound)})
 		return
-	default:
+	case g.state != Empty:
 		g.answer(to, Done{Err: g.fail(op, messages.NonEmptyGroup)})
 		return
 	}
@@ -215,15 +214,15 @@ func (g *Group) Delete(t Time, to any) {
 	clear(g.pending)
 	all := g.every(func(messages.TopicPartition, kept, bool) bool { return true })
 	done := func(err error) {
-		if err != nil {
-			g.state = Empty
-		} else {
+		g.state = Empty
+		if err == nil { // what comes now begins anew
 			g.drop(all)
+			g.stored, g.generation, g.protocolType, g.since = false, 0, "", -1
 			g.event(Forgotten{g.name, "was deleted"})
 		}
 		g.answer(to, Done{Err: err})
 	}
-	if !g.stored && len(all) == 0 {
+	if !g.stored && len(all) == 0 { // there were ids that nobody has come back with
 		done(nil)
 		return
 	}
@@ -253,7 +252,7 @@ func (g *Group) Expire(t Time, gone func(topic string) bool) {
 			g.event(OffsetsDropped{g.name, len(old), "their time is over, or their topic is gone"})
 		}
 		if empty && g.state == Empty && len(g.flight) == 0 {
-			g.stored = false
+			g.stored, g.generation = false, 0
 			g.event(Forgotten{g.name, "is empty"})
 		}
 	})

@@ -1,0 +1,562 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"understudy/cluster/metadata"
+	"understudy/messages"
+	"understudy/messages/batch"
+	"understudy/persistence/vfs"
+)
+
+// TestPartitionOf compares with hashes that Java has computed.
+func TestPartitionOf(t *testing.T) {
+	for group, hash := range map[string]int{
+		"": 0, "a": 97, "abc": 96354, "my-group": 1906497762, "console-consumer-12345": 158455506,
+		"polygenelubricants": 0, // its hash is the least number there is
+		"größe":              98762257, "\U0001F600": 1772899,
+	} {
+		if have := PartitionOf(group, 1<<31-1); have != hash%(1<<31-1) {
+			t.Errorf("%q: have %d, want %d", group, have, hash)
+		}
+		if have := PartitionOf(group, 50); have != hash%50 {
+			t.Errorf("%q of 50: have %d, want %d", group, have, hash%50)
+		}
+	}
+}
+
+func TestTheTopicIsMadeWhenItIsFirstNeeded(t *testing.T) {
+	b := newBroker(t).start()
+	if _, err := b.groups.Describe(t.Context(), "g"); messages.KindOf(err) != messages.CoordinatorNotAvailable {
+		t.Errorf("without a topic: %v", err)
+	}
+	var asked sync.WaitGroup
+	for i := range 20 {
+		asked.Go(func() {
+			if id, err := b.groups.Coordinator(t.Context(), fmt.Sprint("g", i)); err != nil || id != 1 {
+				t.Errorf("have %d, %v", id, err)
+			}
+		})
+	}
+	asked.Wait()
+	if len(b.created) != 1 {
+		t.Fatalf("made %d topics", len(b.created))
+	}
+	if c := b.created[0]; c.Name != "__consumer_offsets" || c.Partitions != 4 || c.ReplicationFactor != 1 ||
+		c.Config["cleanup.policy"] != "compact" || c.Config["segment.bytes"] != "104857600" {
+		t.Errorf("made %+v", c)
+	}
+}
+
+func TestMembersShareAndCommit(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	one, two := b.consumer("g"), b.consumer("g")
+	var joined sync.WaitGroup
+	for _, c := range []*consumer{one, two} {
+		joined.Go(func() {
+			if err := c.join(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	joined.Wait()
+	for one.Generation != two.Generation { // the second came late: the first has to join again
+		if err := two.join(); err != nil {
+			t.Fatal(err)
+		}
+		if err := one.join(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if one.assignment == two.assignment || len(one.assignment+two.assignment) != 2 {
+		t.Errorf("assigned %q and %q", one.assignment, two.assignment)
+	}
+	if err := errors.Join(one.heartbeat(), two.heartbeat(), one.commit(7)); err != nil {
+		t.Error(err)
+	}
+	if have := b.committed("g"); have != 7 {
+		t.Errorf("committed is %d", have)
+	}
+	d := b.await("g", func(d Description) bool { return d.State == Stable })
+	if d.Protocol != "range" || len(d.Members) != 2 || d.Members[0].Client.Host != "/127.0.0.1" {
+		t.Errorf("have %+v", d)
+	}
+	list, err := b.groups.List(t.Context())
+	if err != nil || len(list) != 1 || list[0] != (Listing{Group: "g", ProtocolType: "consumer", State: Stable}) {
+		t.Errorf("have %v, %v", list, err)
+	}
+	if errs, err := b.groups.Leave(t.Context(), "g", []Leaving{{MemberID: one.MemberID}, {MemberID: two.MemberID}, {MemberID: "nobody"}}); err != nil ||
+		errs[0] != nil || errs[1] != nil || messages.KindOf(errs[2]) != messages.UnknownMemberID {
+		t.Errorf("have %v, %v", errs, err)
+	}
+	b.await("g", func(d Description) bool { return d.State == Empty })
+}
+
+// TestWhatIsAskedAboutGroupsThatAreNotThere leaves nothing behind.
+func TestWhatIsAskedAboutGroupsThatAreNotThere(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	ctx := t.Context()
+	m := Member{Group: "g", MemberID: "somebody", Generation: 3}
+	kinds := map[string]messages.Kind{}
+	kinds["join"] = messages.KindOf(b.groups.Join(ctx, Join{Group: "g", MemberID: "somebody"}).Err)
+	kinds["join without a name"] = messages.KindOf(b.groups.Join(ctx, Join{}).Err)
+	kinds["join with a short session"] = messages.KindOf(b.groups.Join(ctx, Join{Group: "g"}).Err)
+	kinds["sync"] = messages.KindOf(b.groups.Sync(ctx, Sync{Member: m}).Err)
+	kinds["heartbeat"] = messages.KindOf(b.groups.Heartbeat(ctx, m))
+	kinds["delete"] = messages.KindOf(b.groups.Delete(ctx, "g"))
+	_, err := b.groups.Commit(ctx, Commit{Member: m, Offsets: map[messages.TopicPartition]Committed{orders[0]: {}}})
+	kinds["commit"] = messages.KindOf(err)
+	_, err = b.groups.DeleteOffsets(ctx, "g", orders)
+	kinds["delete offsets"] = messages.KindOf(err)
+	errs, _ := b.groups.Leave(ctx, "g", []Leaving{{MemberID: "somebody"}})
+	kinds["leave"] = messages.KindOf(errs[0])
+	for what, want := range map[string]messages.Kind{
+		"join": messages.UnknownMemberID, "join without a name": messages.InvalidGroupID, "join with a short session": messages.InvalidSessionTimeout,
+		"sync": messages.UnknownMemberID, "heartbeat": messages.UnknownMemberID, "delete": messages.GroupIDNotFound,
+		"commit": messages.IllegalGeneration, "delete offsets": messages.GroupIDNotFound, "leave": messages.UnknownMemberID,
+	} {
+		if kinds[what] != want {
+			t.Errorf("%s: have %v, want %v", what, kinds[what], want)
+		}
+	}
+	if d, err := b.groups.Describe(ctx, "g"); err != nil || d.State != Dead {
+		t.Errorf("have %+v, %v", d, err)
+	}
+	if have := b.committed("g"); have != -1 {
+		t.Errorf("committed is %d", have)
+	}
+	for deadline := time.Now().Add(patience); b.groups.groups.Load() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d groups are kept", b.groups.groups.Load())
+		}
+	}
+}
+
+// TestMembersGoOnWhenTheGroupMoves takes the leadership away and gives it back, in
+// the next epoch and after another broker's: members go on in their generation.
+func TestMembersGoOnWhenTheGroupMoves(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	c := b.consumer("g")
+	if err := errors.Join(c.join(), c.commit(5)); err != nil {
+		t.Fatal(err)
+	}
+	id, generation := c.MemberID, c.Generation
+	for round := range int64(5) {
+		b.lead(1)
+		if err := errors.Join(c.heartbeat(), c.commit(10+round)); err != nil {
+			t.Fatal(err)
+		}
+		b.lead(2)
+		for deadline := time.Now().Add(patience); ; {
+			err := b.groups.Heartbeat(t.Context(), c.Member)
+			if messages.KindOf(err) == messages.NotCoordinator {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("led elsewhere, and answered with %v", err)
+			}
+		}
+		b.lead(1)
+		if have := b.committed("g"); have != 10+round {
+			t.Fatalf("committed is %d", have)
+		}
+	}
+	if err := c.heartbeat(); err != nil {
+		t.Error(err)
+	}
+	if d := b.await("g", func(Description) bool { return true }); d.State != Stable || d.Members[0].MemberID != id || c.Generation != generation ||
+		string(d.Members[0].Assignment) != "0" {
+		t.Errorf("have %+v", d)
+	}
+}
+
+// TestWhatWasCommittedSurvivesAPowerCut cuts the power while groups commit, again
+// and again: an offset whose commit was acknowledged never goes back.
+func TestWhatWasCommittedSurvivesAPowerCut(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g0")
+	coins := rand.New(rand.NewPCG(3, 4))
+	member := b.consumer("members")
+	if err := errors.Join(member.join(), member.commit(1)); err != nil {
+		t.Fatal(err)
+	}
+	acked := make([]atomic.Int64, 8)
+	for round := range 5 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var committing sync.WaitGroup
+		enough := make(chan struct{}, len(acked))
+		for g := range acked {
+			committing.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					next := acked[g].Load() + 1
+					_, err := b.groups.Commit(ctx, Commit{
+						Member:  Member{Group: fmt.Sprint("g", g), Generation: -1},
+						Offsets: map[messages.TopicPartition]Committed{orders[0]: {Offset: next}},
+					})
+					if err == nil {
+						acked[g].Store(next)
+					}
+					if n == 50 {
+						enough <- struct{}{}
+					}
+				}
+			})
+		}
+		for range acked {
+			<-enough
+		}
+		disk := b.disk.(*vfs.Mem)
+		disk.Stop() // while they commit
+		cancel()
+		committing.Wait()
+		b.powerCut(coins)
+		for g := range acked {
+			if have, want := b.committed(fmt.Sprint("g", g)), acked[g].Load(); have < want {
+				t.Fatalf("round %d: group %d has %d, and %d was acknowledged", round, g, have, want)
+			}
+		}
+		if err := member.heartbeat(); err != nil {
+			t.Fatalf("round %d: the member is lost: %v", round, err)
+		}
+	}
+}
+
+// TestAFailingGroupIsRestartedAlone has the code of one group panic.
+func TestAFailingGroupIsRestartedAlone(t *testing.T) {
+	b := newBroker(t)
+	var broken atomic.Bool
+	b.fresh = func() string {
+		if broken.Load() {
+			panic("as asked")
+		}
+		return randomName()
+	}
+	b.start()
+	names := samePartition(2, 4)
+	b.find(names[0])
+	bad, sibling := b.consumer(names[0]), b.consumer(names[1])
+	if err := errors.Join(bad.join(), bad.commit(3), sibling.join()); err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error, 1)
+	go func() { // it waits for the first member to join again
+		j := b.groups.Join(t.Context(), Join{
+			Group: bad.Group, SessionTimeout: 60_000, RebalanceTimeout: 60_000, ProtocolType: "consumer", Protocols: []Protocol{{Name: "range"}},
+		})
+		waiting <- j.Err
+	}()
+	b.await(bad.Group, func(d Description) bool { return len(d.Members) == 2 })
+	broken.Store(true)
+	if j := b.groups.Join(t.Context(), Join{Group: bad.Group, SessionTimeout: 60_000}); messages.KindOf(j.Err) != messages.CoordinatorLoadInProgress {
+		t.Errorf("the request that made it fail was answered with %v", j.Err)
+	}
+	if err := <-waiting; messages.KindOf(err) != messages.CoordinatorLoadInProgress {
+		t.Errorf("one that waited was answered with %v", err)
+	}
+	broken.Store(false)
+	if f := <-b.failures; !strings.Contains(f.Cause.Error(), bad.Group) || !strings.Contains(f.Cause.Error(), "as asked") {
+		t.Errorf("told as %v", f)
+	}
+	if err := b.groups.Heartbeat(t.Context(), sibling.Member); err != nil {
+		t.Errorf("the sibling: %v", err)
+	}
+	if err := bad.heartbeat(); err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
+	if err := bad.commit(4); err != nil || b.committed(bad.Group) != 4 {
+		t.Errorf("after the restart %d is committed, %v", b.committed(bad.Group), err)
+	}
+}
+
+// TestADiskThatFailsCostsTheClaim has writes fail: commits are refused, and when
+// the disk is mended and this broker leads in a new epoch they are not.
+func TestADiskThatFailsCostsTheClaim(t *testing.T) {
+	b := newBroker(t)
+	disk := vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
+	b.disk = disk
+	b.start()
+	b.find("g")
+	if err := b.commit("g", 1); err != nil {
+		t.Fatal(err)
+	}
+	broken := disk.Add(vfs.Rule{Ops: vfs.OpWrite | vfs.OpSync, Path: "__consumer_offsets-*/*", Err: errors.New("input/output error")})
+	_, err := b.groups.Commit(t.Context(), Commit{
+		Member: Member{Group: "g", Generation: -1}, Offsets: map[messages.TopicPartition]Committed{orders[0]: {Offset: 2}},
+	})
+	if messages.KindOf(err) != messages.NotCoordinator {
+		t.Errorf("without a disk: %v", err)
+	}
+	broken.Remove()
+	b.lead(1)
+	if have := b.committed("g"); have != 1 && have != 2 {
+		t.Errorf("committed is %d", have)
+	}
+	if err := b.commit("g", 3); err != nil || b.committed("g") != 3 {
+		t.Errorf("committed is %d, %v", b.committed("g"), err)
+	}
+}
+
+// TestASilentMemberIsOut waits for a session to end.
+func TestASilentMemberIsOut(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	c := b.consumer("g")
+	c.session = 50
+	if err := c.join(); err != nil {
+		t.Fatal(err)
+	}
+	b.await("g", func(d Description) bool { return d.State == Empty && len(d.Members) == 0 })
+}
+
+func TestGroupsAndOffsetsAreDeleted(t *testing.T) {
+	b := newBroker(t).start()
+	b.createTopic("orders")
+	b.find("g")
+	if err := errors.Join(b.commit("g", 5), b.commit("other", 6), b.commit("third", 7)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.groups.Delete(t.Context(), "g"); err != nil {
+		t.Error(err)
+	}
+	if err := b.groups.Delete(t.Context(), "g"); messages.KindOf(err) != messages.GroupIDNotFound {
+		t.Errorf("deleted twice: %v", err)
+	}
+	if each, err := b.groups.DeleteOffsets(t.Context(), "other", orders); err != nil || len(each) > 0 {
+		t.Errorf("have %v, %v", each, err)
+	}
+	if b.committed("g") != -1 || b.committed("other") != -1 || b.committed("third") != 7 {
+		t.Error("what was deleted is there")
+	}
+	b.lead(1)
+	if b.committed("g") != -1 || b.committed("other") != -1 || b.committed("third") != 7 {
+		t.Error("what was deleted is there again")
+	}
+	b.edit(func(e *metadata.Edit) { e.DeleteTopic("orders") })
+	for deadline := time.Now().Add(patience); b.committed("third") != -1; {
+		if time.Now().After(deadline) {
+			t.Fatal("the offset of a topic that was deleted is still there")
+		}
+	}
+}
+
+// TestOffsetsOfTopicsThatWentUnseenGo has a topic deleted while nobody looks.
+func TestOffsetsOfTopicsThatWentUnseenGo(t *testing.T) {
+	b := newBroker(t).start()
+	b.createTopic("orders")
+	b.find("g")
+	if err := b.commit("g", 5); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	b.edit(func(e *metadata.Edit) { e.DeleteTopic("orders") })
+	b.lead(1)
+	b.start()
+	if have := b.committed("g"); have != 5 {
+		t.Errorf("have %d", have)
+	}
+	b.groups.Scan()
+	for deadline := time.Now().Add(patience); b.committed("g") != -1; {
+		if time.Now().After(deadline) {
+			t.Fatal("the offset of a topic that is not there is still there")
+		}
+	}
+}
+
+func TestThereAreOnlySoManyGroups(t *testing.T) {
+	b := newBroker(t)
+	b.max = 3
+	b.start()
+	b.find("g")
+	for i := range 3 {
+		if err := b.commit(fmt.Sprint("g", i), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.commit("g4", 1); messages.KindOf(err) != messages.PolicyViolation {
+		t.Errorf("one too many: %v", err)
+	}
+	if err := b.groups.Delete(t.Context(), "g0"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; {
+		err := b.commit("g4", 1)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestCommitsShareAppends has many commit at once, while the disk is slow: what
+// has gathered meanwhile is written together.
+func TestCommitsShareAppends(t *testing.T) {
+	b := newBroker(t)
+	disk := vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
+	b.disk = disk
+	b.start()
+	names := samePartition(100, 4)
+	b.find(names[0])
+	if err := b.commit(names[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{})
+	disk.Add(vfs.Rule{Ops: vfs.OpSync, Path: "__consumer_offsets-*/*", Gate: gate})
+	var committed sync.WaitGroup
+	for _, name := range names {
+		committed.Go(func() {
+			if err := b.commit(name, 1); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	s := (*b.groups.shards.Load())[0]
+	for deadline := time.Now().Add(patience); b.groups.groups.Load() < int64(len(names)); {
+		if time.Now().After(deadline) {
+			t.Fatal("not all have come")
+		}
+	}
+	close(gate)
+	committed.Wait()
+	v := b.groups.o.Partitions.Lookup(s.tp).View().Log
+	if n := countBatches(t, v.HighWatermark, func(from int64) ([]byte, error) {
+		slice, err := v.Read(from, 1<<20, true)
+		if slice == nil || err != nil {
+			return nil, err
+		}
+		defer slice.Release()
+		return slice.Bytes(nil)
+	}); n > 20 {
+		t.Errorf("%d commits took %d batches", len(names), n)
+	}
+}
+
+func countBatches(t *testing.T, end int64, read func(from int64) ([]byte, error)) int {
+	t.Helper()
+	n := 0
+	for from := int64(0); from < end; {
+		buf, err := read(from)
+		if err != nil || len(buf) == 0 {
+			t.Fatal(err)
+		}
+		for len(buf) > 0 {
+			b, rest, err := batch.Next(buf)
+			if err != nil {
+				break
+			}
+			n, from, buf = n+1, b.NextOffset(), rest
+		}
+	}
+	return n
+}
+
+// TestNobodyIsLeftWaiting has members come and go and commit while the leadership
+// changes all the time: every call returns, and what was committed never goes back.
+func TestNobodyIsLeftWaiting(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	ctx, cancel := context.WithCancel(t.Context())
+	var busy sync.WaitGroup
+	var rounds atomic.Int64
+	for i := range 8 {
+		busy.Go(func() {
+			c := b.consumer(fmt.Sprint("g", i/2))
+			c.session = 1000 // one that leaves while the group moves may be counted on for as long
+			for n := 0; ctx.Err() == nil; n++ {
+				rounds.Add(1)
+				if err := c.join(); err != nil {
+					t.Error(err)
+					return
+				}
+				if err := c.commit(rounds.Load()); err != nil && !slices.Contains([]messages.Kind{
+					messages.UnknownMemberID, messages.IllegalGeneration, messages.RebalanceInProgress}, messages.KindOf(err)) {
+					t.Error(err)
+				}
+				if n%5 == 4 {
+					_ = c.leave()
+				}
+			}
+			_ = c.leave() // others need not wait for it
+		})
+	}
+	busy.Go(func() {
+		last := int64(0)
+		for n := int64(1); ctx.Err() == nil; n++ {
+			if err := b.commit("alone", n); err != nil {
+				t.Error(err)
+			}
+			if have := b.committed("alone"); have < last {
+				t.Errorf("went from %d back to %d", last, have)
+			}
+			last = n
+		}
+	})
+	for n := range 12 {
+		before := rounds.Load()
+		for deadline := time.Now().Add(patience); rounds.Load() < before+5; {
+			if time.Now().After(deadline) {
+				t.Fatalf("nothing goes on after %d changes", n)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n%3 == 2 {
+			b.lead(2)
+		}
+		b.lead(1)
+	}
+	cancel()
+	busy.Wait()
+}
+
+// TestVerdicts says what clients are told of an append that has failed.
+func TestVerdicts(t *testing.T) {
+	for kind, want := range map[messages.Kind]messages.Kind{
+		messages.NotEnoughReplicas: messages.CoordinatorNotAvailable, messages.NotEnoughReplicasAfterAppend: messages.CoordinatorNotAvailable,
+		messages.RequestTimedOut: messages.CoordinatorNotAvailable, messages.RecordListTooLarge: messages.InvalidCommitOffsetSize,
+	} {
+		told, ends := verdict(messages.E("append", kind, "", nil))
+		if ends || messages.KindOf(told) != want {
+			t.Errorf("%v: have %v, %v", kind, told, ends)
+		}
+	}
+	for _, kind := range []messages.Kind{messages.NotLeader, messages.FencedLeaderEpoch, messages.StorageError, messages.ShuttingDown, messages.Unknown} {
+		if _, ends := verdict(messages.E("append", kind, "", nil)); !ends {
+			t.Errorf("%v does not end the claim", kind)
+		}
+	}
+	if told, ends := verdict(nil); told != nil || ends {
+		t.Error("no error is one")
+	}
+}
+
+// BenchmarkCommit commits as many groups at once.
+func BenchmarkCommit(b *testing.B) {
+	br := newBroker(b)
+	br.disk = vfs.OS(b.TempDir())
+	br.start()
+	names := samePartition(1, 4)
+	br.find(names[0])
+	b.SetParallelism(64)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for n := int64(0); pb.Next(); n++ {
+			if err := br.commit(names[0], n); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+}
