@@ -77,6 +77,12 @@
 // there. Each question goes back by at least an epoch; at the log start there is
 // nothing left to compare. Batches that come where others are cut those off.
 //
+// Each replica compacts its log by itself, below its high watermark, and leaves
+// gaps for what it removes: batches that have the offsets and the epoch of what was
+// there, and nothing else. So logs go on following their offsets without holes, and
+// are compared by epochs as before. The bounds of a gap, unlike those of batches,
+// are not the same in all logs: a follower takes of one what it lacks.
+//
 // An offset is committed, and the high watermark above it, when every member of
 // the largest possible in-sync set holds it on disk: those in the set as it is in
 // the metadata, and those in any set that was proposed since. It does not rise
@@ -97,8 +103,9 @@
 //
 //   - Nobody is told that an acks=all record is committed before it is on disk in
 //     every in-sync replica, and in as many as min.insync.replicas.
-//   - Replicas are identical below their high watermarks, and no replica removes
-//     a record below its own: it breaks (Effects.Broken) rather than do so, unless
+//   - Replicas are identical below their high watermarks, but for records that
+//     compaction has removed, and no replica removes anything else below its own:
+//     it breaks (Effects.Broken) rather than do so, unless
 //     unclean elections or write caching have made that loss legal.
 //   - A leader's high watermark never falls. That of a new leader starts from what
 //     it heard as a follower, and may be behind what consumers were shown before,

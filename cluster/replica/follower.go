@@ -69,8 +69,8 @@ func (r *Replica) misfit(m *Message) string {
 		switch {
 		case len(b) < batch.HeaderSize || b.NextOffset() <= b.BaseOffset():
 			return "batch malformed"
-		case b.BaseOffset() < next:
-			return "batches overlap"
+		case b.BaseOffset() != next:
+			return "batches do not follow each other"
 		case b.LeaderEpoch() < epoch || b.LeaderEpoch() > m.Epoch:
 			return "batch of epoch " + strconv.Itoa(int(b.LeaderEpoch()))
 		}
@@ -115,7 +115,9 @@ func (r *Replica) take(m *Message) bool {
 			f.due = true // sent again: an acknowledgement may have been lost
 			continue
 		}
+		b = r.lacking(b)
 		o := b.BaseOffset()
+		f.matched = max(f.matched, min(o, r.end))
 		older := b.LeaderEpoch() < r.epochs.last() // at the very end: diverged in what the leader has deleted
 		if older && o > max(r.start, f.start) && o >= r.end {
 			r.ignore(r.leader, m, "batch of older epoch than the record before it")
@@ -124,10 +126,32 @@ func (r *Replica) take(m *Message) bool {
 		if (o < r.end || older) && !r.cut(o, Diverged) {
 			return false
 		}
-		r.appendAll(m.Batches[i:])
+		r.append(b)
+		for _, b := range m.Batches[i+1:] {
+			r.append(b)
+		}
+		f.matched = r.end
 		break
 	}
 	return true
+}
+
+// lacking is what of a batch this log lacks. Batches have the same bounds in all
+// logs, but the gaps that compaction leaves stand for several: what is here of
+// those, in the gap's epoch, is as good as the gap.
+func (r *Replica) lacking(b batch.Batch) batch.Batch {
+	base, epoch := b.BaseOffset(), b.LeaderEpoch()
+	if !b.IsGap() || base >= r.end {
+		return b
+	}
+	end := r.end
+	if r.start < r.end {
+		if r.epochs.at(max(base, r.start)) != epoch {
+			return b
+		}
+		_, end = r.epochs.upTo(epoch, r.start, r.end)
+	}
+	return batch.Gap(nil, end, b.LastOffset(), epoch)
 }
 
 // dropOlder removes what lies beyond the start of the leader's epoch here and is
@@ -160,19 +184,17 @@ func (r *Replica) has(b batch.Batch) bool {
 	return next <= r.start || next <= r.end && r.epochs.at(next-1) == b.LeaderEpoch()
 }
 
-func (r *Replica) appendAll(batches []batch.Batch) {
-	for _, b := range batches {
-		r.epochs = r.epochs.add(b.LeaderEpoch(), r.end)
-		r.end = b.NextOffset()
-	}
-	r.out.Append = append(r.out.Append, batches...)
-	r.follow.matched = r.end
+func (r *Replica) append(b batch.Batch) {
+	r.epochs = r.epochs.add(b.LeaderEpoch(), r.end)
+	r.end = b.NextOffset()
+	r.out.Append = append(r.out.Append, b)
 }
 
 // cut removes the records at to and above, which the leader does not have, and
 // reports whether it did. Up to there the logs are known to agree, so that to lies
-// between two batches of both, unless it lies where there is nothing to compare:
-// then nothing of the log is worth keeping.
+// between two batches of both, or within a gap, of which the beginning stays;
+// unless it lies where there is nothing to compare: then nothing of the log is
+// worth keeping.
 //
 // Records below the high watermark every leader must have. To be asked to remove
 // them is a bug somewhere, or the loss that unclean elections and write caching
@@ -193,7 +215,12 @@ func (r *Replica) cut(to messages.Offset, cause TruncateCause) bool {
 	}
 	pending, written := r.out.Append, r.inMemory()
 	for len(pending) > 0 && pending[len(pending)-1].NextOffset() > to {
-		pending[len(pending)-1] = nil
+		last := &pending[len(pending)-1]
+		if last.IsGap() && last.BaseOffset() < to {
+			*last = batch.Gap(nil, last.BaseOffset(), to-1, last.LeaderEpoch())
+			break
+		}
+		*last = nil
 		pending = pending[:len(pending)-1]
 	}
 	r.out.Append = pending

@@ -9,6 +9,7 @@ import (
 
 	"understudy/cluster/replica"
 	"understudy/messages"
+	"understudy/messages/batch"
 )
 
 var (
@@ -23,7 +24,7 @@ var (
 func TestHistories(t *testing.T) {
 	total := runHistories(t, *historiesFlag, false)
 	for _, what := range []string{
-		"acked", "BecameLeader", "SteppedDown", "Truncated", "ISRProposed", "ISRChanged", "ISRRefused", "Resigned", "deleted",
+		"acked", "compacted", "BecameLeader", "SteppedDown", "Truncated", "ISRProposed", "ISRChanged", "ISRRefused", "Resigned", "deleted",
 		"answer: not leader", "answer: not enough in-sync replicas", "answer: not enough in-sync replicas after append", "answer: request timed out",
 	} {
 		t.Logf("%8d  %s", total[what], what)
@@ -68,6 +69,7 @@ type history struct {
 	*world
 	rnd     *rand.Rand
 	faults  int // of 1000 steps
+	compact int // likewise: logs are compacted so often
 	seq     int64
 	assigns []late
 	downs   []late
@@ -89,7 +91,7 @@ func runHistory(t *testing.T, seed uint64, lossy, verbose bool) map[string]int {
 		what := 1 + rnd.IntN(3)
 		s.WriteCaching, s.UncleanElection = what&1 != 0, what&2 != 0
 	}
-	h := &history{rnd: rnd, faults: max(0, rnd.IntN(80)-20)}
+	h := &history{rnd: rnd, faults: max(0, rnd.IntN(80)-20), compact: max(0, rnd.IntN(120)-40)}
 	step := 0
 	h.world = newWorldWith(2+rnd.IntN(3), s, func(w *world) {
 		w.wrong = func(format string, args ...any) {
@@ -97,7 +99,7 @@ func runHistory(t *testing.T, seed uint64, lossy, verbose bool) map[string]int {
 			t.Errorf("seed %d, step %d: %s\nreplay: go test ./cluster/replica -run '%s$' -seed %d -v", seed, step, fmt.Sprintf(format, args...), t.Name(), seed)
 			panic(errStopped)
 		}
-		w.lossy = lossy
+		w.lossy, w.keys = lossy, 4
 		if verbose {
 			w.trace = func(format string, args ...any) { t.Logf("%4d  %s", step, fmt.Sprintf(format, args...)) }
 		}
@@ -133,6 +135,9 @@ func (h *history) step() {
 			h.link(n)
 		}
 		return
+	}
+	if n.up && h.rnd.IntN(1000) < h.compact {
+		h.world.compact(n)
 	}
 	switch p := h.rnd.IntN(100); {
 	case p < 15:
@@ -481,10 +486,9 @@ func (h *history) final() {
 		if len(n.open) > 0 {
 			h.wrong("%d: %d requests were never answered", n.id, len(n.open))
 		}
-		for i, b := range n.disk.batches {
-			j := len(leader.disk.batches) - len(n.disk.batches) + i
-			if j >= 0 && recordOf(b) != recordOf(leader.disk.batches[j]) {
-				h.wrong("%d differs from the leader at %d", n.id, b.BaseOffset())
+		for _, logs := range [][2][]batch.Batch{{n.disk.batches, leader.disk.batches}, {leader.disk.batches, n.disk.batches}} {
+			if at, yes := differs(logs[0], logs[1]); yes {
+				h.wrong("%d differs from the leader at %d", n.id, at)
 			}
 		}
 	}

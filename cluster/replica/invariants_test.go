@@ -74,6 +74,10 @@ func (w *world) checkCommitted(n *node, s replica.Status) {
 		if b.NextOffset() > s.HighWatermark {
 			break
 		}
+		if b.IsGap() {
+			w.checkGap(n, b)
+			continue
+		}
 		rec := recordOf(b)
 		i, found := slices.BinarySearchFunc(w.committed, rec.base, func(r record, o messages.Offset) int { return int(r.base - o) })
 		switch {
@@ -112,7 +116,7 @@ func (w *world) checkCopies(leader *node, rec record) {
 	}
 	copies := 0
 	for _, n := range w.nodes {
-		if n.disk.durable >= rec.next && slices.ContainsFunc(n.disk.batches, func(b batch.Batch) bool { return recordOf(b).id == rec.id }) {
+		if n.disk.durable >= rec.next && (n.disk.covered(rec) || slices.ContainsFunc(n.disk.batches, func(b batch.Batch) bool { return recordOf(b).id == rec.id })) {
 			copies++
 		}
 	}
@@ -154,7 +158,7 @@ func (w *world) happened(n *node, e replica.Event) {
 // checkComplete: a leader of the newest epoch has everything that was committed.
 func (w *world) checkComplete(n *node) {
 	for _, rec := range w.committed {
-		if rec.next <= n.disk.start {
+		if rec.next <= n.disk.start || n.disk.covered(rec) && w.replaced(rec) {
 			continue
 		}
 		if !slices.ContainsFunc(n.disk.batches, func(b batch.Batch) bool { return recordOf(b) == rec }) {

@@ -58,7 +58,7 @@ type Message struct {
 	EpochStart    messages.Offset      // the leader's log end when its epoch began: from here on every record is of Epoch
 	HighWatermark messages.Offset      // the leader's
 	PrevEpoch     messages.LeaderEpoch // epoch of the record before Base, NoEpoch when there is none or it is not known
-	Batches       []batch.Batch        // begin at Base; contiguous, but for gaps that compaction left
+	Batches       []batch.Batch        // begin at Base and follow each other; compaction may have left gaps (batch.Gap) among them
 
 	// Base is, of TypeAppend, the previous log end, where Batches go; of
 	// TypeReject, the Base that was refused.

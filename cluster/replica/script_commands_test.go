@@ -7,6 +7,7 @@ import (
 
 	"understudy/cluster/replica"
 	"understudy/messages"
+	"understudy/messages/batch"
 )
 
 // commands are what a script can say. Nodes are numbers; a link is "1>2", or "2"
@@ -24,6 +25,7 @@ func init() {
 		"await":     cmdAwait,     // await ID NAME base= last=: a duplicate
 		"delete":    cmdDelete,    // delete ID NAME before=
 		"trim":      cmdTrim,      // trim ID START: retention deletes what lies before
+		"compact":   cmdCompact,   // compact ID NAME...: compaction on that node removes what was so named
 		"stop":      cmdStop,      // stop ID: its replica is closed
 		"deliver":   cmdDeliver,   // deliver [LINK] [count=]: messages that are on their way, not those they cause
 		"drop":      cmdDrop,      // drop [LINK] [count=]
@@ -152,6 +154,13 @@ func cmdTrim(s *script, c call) {
 	n.disk.setStart(start)
 	n.r.Trimmed(start)
 	s.perform(n)
+}
+
+func cmdCompact(s *script, c call) {
+	n := c.node(0)
+	s.leaveOut(n, func(b batch.Batch) bool {
+		return slices.ContainsFunc(c.args[1:], func(name string) bool { return s.names[name].id == recordOf(b).id })
+	})
 }
 
 func cmdStop(s *script, c call) {
@@ -370,6 +379,9 @@ func (n *node) describeLog(s *script) string {
 	for _, b := range n.disk.batches {
 		rec := recordOf(b)
 		name := "?"
+		if b.IsGap() {
+			name = "gap"
+		}
 		for _, req := range s.names {
 			if req.id == rec.id {
 				name = req.name

@@ -16,6 +16,7 @@ import (
 // script or a random history says what is delivered, flushed, lost or crashed.
 type world struct {
 	settings replica.Settings
+	keys     int64   // how many there are: a batch's is its id modulo that number
 	nodes    []*node // of ids 1..n
 	net      []packet
 	cut      map[[2]messages.BrokerID]bool // links that lose everything, by direction
@@ -79,6 +80,7 @@ type disk struct {
 func newWorldWith(n int, s replica.Settings, prepare func(*world)) *world {
 	w := &world{
 		settings: s,
+		keys:     1,
 		cut:      map[[2]messages.BrokerID]bool{},
 		leaders:  map[messages.LeaderEpoch]messages.BrokerID{},
 		acked:    map[int64]record{},
@@ -222,10 +224,11 @@ func (w *world) change(n *node) {
 		if fx.Cut.To < d.start || fx.Cut.To > d.end {
 			w.wrong("%d: cut to %d of [%d,%d)", n.id, fx.Cut.To, d.start, d.end)
 		}
-		d.batches = slices.DeleteFunc(slices.Clone(d.batches), func(b batch.Batch) bool { return b.NextOffset() > fx.Cut.To })
+		d.batches = cutTail(d.batches, fx.Cut.To)
 		d.settleCut(max(fx.Cut.To, d.start))
 	case replica.CutAll:
 		d.batches, d.synced, d.start = nil, nil, fx.Cut.To
+		n.flush = nil // what it covers is gone for good
 		d.hw = min(d.hw, d.start)
 		d.settleCut(fx.Cut.To)
 	}
@@ -245,6 +248,19 @@ func (w *world) change(n *node) {
 	if len(fx.Append) > 0 {
 		w.trace("%d appends [%d,%d)", n.id, fx.Append[0].BaseOffset(), d.end)
 	}
+}
+
+// cutTail is what is left of batches below an offset; of a gap, its beginning.
+func cutTail(batches []batch.Batch, to messages.Offset) (left []batch.Batch) {
+	for _, b := range batches {
+		switch {
+		case b.NextOffset() <= to:
+			left = append(left, b)
+		case b.IsGap() && b.BaseOffset() < to:
+			left = append(left, batch.Gap(nil, b.BaseOffset(), to-1, b.LeaderEpoch()))
+		}
+	}
+	return left
 }
 
 func (d *disk) setStart(start messages.Offset) {
@@ -331,7 +347,11 @@ func makeBatch(id int64, records, size int) batch.Batch {
 	return batch.Assemble(nil, f, payload)
 }
 
+// recordOf is the record that a batch stands for; a gap has the id -1.
 func recordOf(b batch.Batch) record {
+	if b.IsGap() {
+		return record{id: -1, base: b.BaseOffset(), next: b.NextOffset(), epoch: b.LeaderEpoch()}
+	}
 	return record{id: int64(binary.BigEndian.Uint64(b.Payload())), base: b.BaseOffset(), next: b.NextOffset(), epoch: b.LeaderEpoch()}
 }
 
