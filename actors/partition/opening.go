@@ -30,7 +30,7 @@ func (s *Shared) openMachine(sl *slot, world World) (*Machine, error) {
 	sl.trusted = messages.NoOffset
 	state := replica.LogState{Start: l.Start(), End: l.End(), Durable: l.Durable(), LedEpoch: sl.led, Epochs: l.Epochs()}
 	if checkpoint != nil {
-		state.HighWatermark = checkpoint.Committed
+		state.HighWatermark = l.Committed(checkpoint)
 	}
 	m := newMachine(h.tp, s.Self, world, l, state, sl.settings, s.Tuning)
 	if sl.unmarked {

@@ -56,6 +56,17 @@ func (l *Log) Checkpoint() Checkpoint {
 	return c
 }
 
+// Committed is what a checkpoint says to be committed, as far as truncations since
+// then have left it. Where committed records may be lost (unclean elections), the
+// log may have grown again beyond that, with records that are not committed. After
+// damage that was accepted it is what the checkpoint says: that is what was lost.
+func (l *Log) Committed(c *Checkpoint) messages.Offset {
+	if floor, cut := l.state.floor(c.Generation); cut && l.report.Lost == nil {
+		return min(c.Committed, max(floor, l.start))
+	}
+	return c.Committed
+}
+
 // The checkpoint file:
 //
 //	 0           8         12        20        24

@@ -31,3 +31,30 @@ func TestWhatARecoveryFoundIsThereForTheNext(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatWasTruncatedIsNotCommitted truncates below what a checkpoint says to be
+// committed, and lets the log grow beyond that again.
+func TestWhatWasTruncatedIsNotCommitted(t *testing.T) {
+	l := open(t, quiet(vfs.NewMem(vfs.MemOptions{})), nil)
+	m := newMaker()
+	appendAll(t, l, m.batches(5, 2)...)
+	flushed(t, l)
+	c := l.Checkpoint()
+	c.Committed = 8
+	if got := l.Committed(&c); got != 8 {
+		t.Errorf("committed %d, want 8", got)
+	}
+	if err := l.Truncate(4); err != nil {
+		t.Fatal(err)
+	}
+	m.next = 4
+	appendAll(t, l, m.batches(5, 2)...)
+	if got := l.Committed(&c); got != 4 {
+		t.Errorf("committed %d after a truncation to 4", got)
+	}
+	c = l.Checkpoint()
+	c.Committed = 6
+	if got := l.Committed(&c); got != 6 {
+		t.Errorf("committed %d, as of after the truncation, want 6", got)
+	}
+}
