@@ -124,7 +124,7 @@ func (c *cluster) boot(i int) (*understudy.Broker, error) {
 	if c.adjust != nil {
 		options = append(options, c.adjust(i, &cfg)...)
 	}
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
 	defer cancel()
 	return understudy.Start(ctx, cfg, options...)
 }
@@ -145,7 +145,7 @@ func (c *cluster) kill(i int, loss vfs.Loss) {
 	c.wires[i].Cut()
 	c.disks[i].Stop()
 	b.Abandon()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	_ = b.Stop(ctx) // which is to free memory; its disk is gone
 	c.disks[i] = c.disks[i].Cut(loss, c.coins)
@@ -186,7 +186,7 @@ func (c *cluster) createTopicOf(topic string, partitions int32, replicas int16) 
 func (c *cluster) await(topic, what string, wanted func(kadm.PartitionDetails) bool) kadm.PartitionDetails {
 	c.t.Helper()
 	admin := kadm.NewClient(c.client())
-	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		details, err := admin.ListTopics(ctx, topic)

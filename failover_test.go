@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"understudy"
 	"understudy/cluster/link"
@@ -20,6 +21,7 @@ import (
 	"understudy/cluster/replica"
 	"understudy/config"
 	"understudy/messages"
+	"understudy/messages/batch"
 	"understudy/persistence/vfs"
 )
 
@@ -111,7 +113,7 @@ func TestTooFewInSyncReplicas(t *testing.T) {
 	two := "2"
 	c.createTopic("orders", 1, map[string]*string{"min.insync.replicas": &two})
 	leader := int(c.awaitInSync("orders", 3)[0].Leader) - 1
-	client := c.client(kgo.DefaultProduceTopic("orders"), kgo.RecordRetries(0), kgo.DisableIdempotentWrite(), kgo.ProduceRequestTimeout(5*time.Second))
+	client := c.client(kgo.DefaultProduceTopic("orders"))
 	if err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("0")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
@@ -121,11 +123,14 @@ func TestTooFewInSyncReplicas(t *testing.T) {
 		}
 	}
 	c.awaitInSync("orders", 1)
-	err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("1")}).FirstErr()
+	err := c.produceOnce(leader, "orders", []byte("1"))
+	for errors.Is(err, kerr.NotEnoughReplicasAfterAppend) { // the replica has not heard of it yet
+		err = c.produceOnce(leader, "orders", []byte("1"))
+	}
 	if !errors.Is(err, kerr.NotEnoughReplicas) {
 		t.Errorf("producing is answered with %v, want NOT_ENOUGH_REPLICAS", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if got := c.client(kgo.ConsumeTopics("orders")).PollRecords(ctx, 1).Records(); len(got) != 1 || string(got[0].Value) != "0" {
 		t.Errorf("fetching gives %v", got)
@@ -135,6 +140,30 @@ func TestTooFewInSyncReplicas(t *testing.T) {
 	if err := client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("2")}).FirstErr(); err != nil {
 		t.Errorf("with all nodes back: %v", err)
 	}
+}
+
+// produceOnce has a broker append one record to partition 0 of a topic, with
+// acks=all, and does not try again.
+func (c *cluster) produceOnce(i int, topic string, value []byte) error {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.addrs[i]), kgo.MaxVersions(kversion.V2_5_0())) // topics by name
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	bu := batch.NewBuilder(batch.NoProducer)
+	bu.Add(time.Now().UnixMilli(), nil, value)
+	ask := kmsg.NewPtrProduceRequest()
+	ask.Acks, ask.TimeoutMillis = -1, 5000
+	t, p := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+	t.Topic, p.Records = topic, bu.Build(nil)
+	t.Partitions = append(t.Partitions, p)
+	ask.Topics = append(ask.Topics, t)
+	answer, err := client.Broker(i+1).Request(c.t.Context(), ask)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return kerr.ErrorForCode(answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode)
 }
 
 // TestAPartitionWithoutItsNodesIsOffline kills the only node of a partition: it

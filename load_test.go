@@ -92,7 +92,7 @@ func (l *load) await(more int) {
 		goal = append(goal, n+more)
 	}
 	l.mu.Unlock()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for {
 		l.mu.Lock()
 		missing, changed := -1, l.changed
@@ -133,7 +133,7 @@ func (l *load) end() {
 		l.c.t.Errorf("a record failed: %v", l.failed)
 	}
 	client := l.c.client(kgo.ConsumeTopics(l.topic))
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	total := 0
 	for _, n := range l.acked {

@@ -41,7 +41,7 @@ func start(t *testing.T, cfg config.Config, options ...understudy.Option) *under
 
 func stop(t *testing.T, b *understudy.Broker) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := b.Stop(ctx); err != nil {
 		t.Error(err)
@@ -95,7 +95,7 @@ func produce(t *testing.T, b *understudy.Broker, topic string, partitions, first
 func expect(t *testing.T, b *understudy.Broker, topic string, partitions, n int) {
 	t.Helper()
 	client := connect(t, b, kgo.ConsumeTopics(topic))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	next := make([]int, partitions)
 	for seen := 0; seen < partitions*n; {
@@ -215,7 +215,7 @@ func TestSettingsAreLive(t *testing.T) {
 	if _, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "retention.ms", Value: &short}}, "orders"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		offsets, err := admin.ListStartOffsets(ctx, "orders")
