@@ -319,4 +319,6 @@ func (r *replicaActor) Resign(c replica.Resignation) {
 	r.shared.Cluster.Resign(r.slot.handle.tp, c)
 }
 
+func (r *replicaActor) Beside(f func()) { r.shared.Stage.beside(f) }
+
 func (r *replicaActor) Event(e replica.Event) { r.shared.Cluster.Event(r.slot.handle.tp, e) }

@@ -38,6 +38,8 @@ type World interface {
 	Resign(replica.Resignation)
 	// Event tells what the replica decided.
 	Event(replica.Event)
+	// Beside runs what may hang, outside of the turn.
+	Beside(func())
 }
 
 // Machine is a replica without its actor: it feeds the replication core and
@@ -421,7 +423,7 @@ func (m *Machine) Abandon(cause error) *remains {
 	m.stop(cause)
 	left := &remains{log: m.log, suspect: m.suspect, hung: m.hung, closed: make(chan struct{})}
 	if m.hung { // the log cannot be closed before the disk answers
-		go left.close()
+		m.world.Beside(left.close)
 	} else {
 		left.close()
 	}

@@ -55,6 +55,7 @@ func (s *stage) Spend(_ CatchUp, bytes int64) { s.spent += bytes }
 func (s *stage) ChangeISR(replica.ISRChange)  {}
 func (s *stage) Resign(r replica.Resignation) { s.resigned = append(s.resigned, r) }
 func (s *stage) Event(replica.Event)          {}
+func (s *stage) Beside(f func())              { go f() }
 
 // sent is a message that went out.
 type sent struct {

@@ -18,6 +18,8 @@ type Stage struct {
 	// Pause is called by who is going to wait for an actor, and returns when there
 	// is nothing left to wait for.
 	Pause func(ready func() bool)
+	// Beside runs what may hang, outside of an actor's turn.
+	Beside func(func())
 	// Look is shown a replica's machine after each turn, to read and not to change.
 	Look func(messages.TopicPartition, *Machine)
 }
@@ -37,6 +39,14 @@ func (s *Stage) clock() int64 {
 		return s.Clock()
 	}
 	return time.Since(started).Milliseconds() + 1
+}
+
+func (s *Stage) beside(f func()) {
+	if s.Beside != nil {
+		s.Beside(f)
+		return
+	}
+	go f()
 }
 
 // options are how a partition's actor is spawned, beside what it always has.
