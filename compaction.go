@@ -30,10 +30,14 @@ func (b *Broker) startCleaner() {
 		defer close(ended)
 		b.cleaner.Run(ctx)
 	}()
-	b.onStop("end the cleaner", func(context.Context) error {
+	b.onStop("end the cleaner", func(ctx context.Context) error {
 		cancel()
-		<-ended
-		return nil
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done(): // a disk that hangs
+			return ctx.Err()
+		}
 	})
 }
 
