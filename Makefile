@@ -100,3 +100,17 @@ crash: kcat strace ## kill the binary under load, damage its files (installs the
 .PHONY: figures
 figures: ## measure the binary beside this machine's limits (10 minutes, 20 GB)
 	$(GO) run ./integration/figures
+
+# The suite that kills, freezes and cuts off the nodes of clusters of real processes.
+REPEATS  ?= 1
+SCENARIO ?= .
+CLUSTER  = cd integration/cluster && CGO_ENABLED=1 CONSUL_BINARY=$(CONSUL) $(GO)
+
+.PHONY: netns
+netns:
+	@command -v ip >/dev/null && command -v nft >/dev/null || { apt-get update -qq && apt-get install -y -qq iproute2 nftables; }
+
+.PHONY: cluster
+cluster: $(CONSUL) netns ## faults on clusters of real processes; needs root and a C compiler; REPEATS=, SCENARIO=
+	staticcheck=$$($(GO) tool -n staticcheck) && $(CLUSTER) vet -tags cluster . && $$staticcheck -tags cluster .
+	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run '$(SCENARIO)' . -repeats $(REPEATS) -report $(CURDIR)/build/cluster-report.txt

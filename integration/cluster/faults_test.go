@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type fault struct {
 	victim  choice
 	happen  func(context.Context, *round) error
 	heal    func(context.Context, *round) error
+	hold    time.Duration        // how long it lasts, if not *hold
 	lasts   bool                 // it is healed after a time; otherwise when all goes on in spite of it
 	check   func(r *round) error // of what came of it; may be nil
 }
@@ -32,7 +34,11 @@ const (
 	leadOnly                 // not the controller
 	leadAndRun               // the controller
 	following                // a node that leads as few partitions as possible, and is not the controller
+	someone                  // see numbered
 )
+
+// numbered is the choice of a node by its place among the nodes.
+func numbered(i int) choice { return someone + choice(i) }
 
 // round is one fault's happening.
 type round struct {
@@ -233,8 +239,8 @@ func (tr *trial) round(ctx context.Context, f fault, number int) error {
 	if err := f.happen(ctx, r); err != nil {
 		return err
 	}
-	if f.lasts {
-		sleep(ctx, *hold)
+	if f.lasts || f.hold > 0 {
+		sleep(ctx, cmp.Or(f.hold, *hold))
 	} else if err := tr.loads.progress(ctx); err != nil {
 		return fmt.Errorf("in spite of it: %w", err)
 	}
@@ -277,12 +283,15 @@ func (tr *trial) steady(ctx context.Context) error {
 	if err := tr.awaitInSync(ctx, tr.loads.topic); err != nil {
 		return err
 	}
-	sleep(ctx, chance(tr.rand, *settle/2, *settle*3/2))
+	sleep(ctx, chance(tr.rand, *settle, *settle*3/2))
 	return errors.Join(tr.loads.progress(ctx), tr.awaitInSync(ctx, tr.loads.topic))
 }
 
 // choose picks a victim.
 func (tr *trial) choose(c choice, v view) *node {
+	if c >= someone {
+		return tr.nodes[c-someone]
+	}
 	leads := map[int32]int{}
 	for _, p := range v.partitions {
 		leads[p.Leader]++

@@ -22,6 +22,7 @@ var (
 	rate      = flag.Int("rate", 50, "records a second, for each partition and client")
 	size      = flag.Int("size", 400, "the most that a record's value has, in bytes")
 	settle    = flag.Duration("settle", 5*time.Second, "time between two faults, in which clients find back to all nodes")
+	away      = flag.Duration("away", time.Minute, "how long Consul is away")
 	hold      = flag.Duration("hold", 10*time.Second, "how long a node stays frozen or cut off")
 )
 

@@ -4,12 +4,15 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
+	"net"
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/messages"
@@ -17,12 +20,13 @@ import (
 )
 
 // prober is an idempotent producer that waits for nobody: it asks all nodes at
-// once who leads, and gives up on an answer after probeWithin. What it feels is
-// how soon the cluster goes on; what it waits for itself is probeWithin at most.
+// once who leads, believes who knows of the newest epoch, and gives up on a node,
+// and its connection, that does not answer for a moment. What it feels is how soon
+// the cluster goes on.
 type prober struct {
 	topic  string
-	nodes  []*kgo.Client // one for each node
-	reader client        // whose consumer is the prober's
+	nodes  []string
+	reader client // whose consumer is the prober's
 
 	id    int64
 	epoch int16
@@ -38,6 +42,7 @@ type lane struct {
 	partition int32
 	sequence  int32 // of the next batch
 	node      int   // the leader was there
+	conn      net.Conn
 
 	mu    sync.Mutex
 	queue []queued
@@ -49,21 +54,20 @@ type queued struct {
 	done   func(int64, error)
 }
 
-// probeWithin is how long the prober waits for any answer.
-const probeWithin = 300 * time.Millisecond
+// probeWithin is how long the prober waits for an answer: that is long for
+// anything but a leader that waits for its followers, which gets askAgain.
+const (
+	probeWithin = 250 * time.Millisecond
+	askAgain    = 500 * time.Millisecond
+)
 
 func newProber(topic string, partitions int, seeds []string) (client, error) {
-	p := &prober{topic: topic}
+	p := &prober{topic: topic, nodes: seeds}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	for _, seed := range seeds {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(seed), kgo.RequestRetries(0), kgo.DialTimeout(probeWithin), kgo.RequestTimeoutOverhead(patience))
-		if err != nil {
-			return nil, err
-		}
-		p.nodes = append(p.nodes, cl)
-	}
 	if err := await(p.ctx, "a producer id", func(ctx context.Context) error {
-		resp, err := p.nodes[0].SeedBrokers()[0].Request(ctx, kmsg.NewPtrInitProducerIDRequest())
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.Version = 4
+		resp, err := p.askOnce(0, req)
 		if err != nil {
 			return err
 		}
@@ -91,9 +95,6 @@ func (p *prober) close() {
 	p.cancel()
 	p.done.Wait()
 	p.reader.close()
-	for _, cl := range p.nodes {
-		cl.Close()
-	}
 }
 
 func (p *prober) produce(r record, done func(int64, error)) {
@@ -111,7 +112,8 @@ func (p *prober) produce(r record, done func(int64, error)) {
 const maxProbe = 100
 
 func (p *prober) run(l *lane) {
-	for p.ctx.Err() == nil {
+	defer l.hangUp()
+	for {
 		select {
 		case <-p.ctx.Done():
 			return
@@ -119,10 +121,10 @@ func (p *prober) run(l *lane) {
 		}
 		for {
 			l.mu.Lock()
-			batch := l.queue[:min(len(l.queue), maxProbe)]
-			l.queue = l.queue[len(batch):]
+			list := l.queue[:min(len(l.queue), maxProbe)]
+			l.queue = l.queue[len(list):]
 			l.mu.Unlock()
-			if len(batch) == 0 || !p.send(l, batch) {
+			if len(list) == 0 || !p.send(l, list) {
 				break
 			}
 		}
@@ -147,8 +149,8 @@ func (p *prober) send(l *lane, list []queued) bool {
 			}
 			return false
 		}
-		if !p.find(l) && !sleep(p.ctx, 20*time.Millisecond) {
-			return false
+		if !p.find(l) {
+			sleep(p.ctx, 20*time.Millisecond)
 		}
 	}
 	return false
@@ -166,35 +168,48 @@ func (p *prober) encode(l *lane, list []queued) []byte {
 
 // attempt sends a batch once, to where the leader is thought to be.
 func (p *prober) attempt(l *lane, data []byte) (base int64, err error) {
-	ctx, cancel := context.WithTimeout(p.ctx, probeWithin)
-	defer cancel()
+	if l.conn == nil {
+		if l.conn, err = p.dial(l.node); err != nil {
+			return 0, err
+		}
+	}
 	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = messages.AcksAll, int32(patience.Milliseconds())
+	req.Version, req.Acks, req.TimeoutMillis = 9, messages.AcksAll, int32(patience.Milliseconds())
 	t, part := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
 	t.Topic, part.Partition, part.Records = p.topic, l.partition, data
 	t.Partitions = append(t.Partitions, part)
 	req.Topics = append(req.Topics, t)
-	answer, err := p.nodes[l.node].SeedBrokers()[0].Request(ctx, req)
+	answer, err := ask(l.conn, req, askAgain)
 	if err != nil {
+		l.hangUp()
 		return 0, err
 	}
 	got := answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 	return got.BaseOffset, kerr.ErrorForCode(got.ErrorCode)
 }
 
-// find asks all nodes who leads, and believes who knows of the newest epoch. It
-// reports whether that is another than before.
+func (l *lane) hangUp() {
+	if l.conn != nil {
+		_ = l.conn.Close() // what was not written is written again
+		l.conn = nil
+	}
+}
+
+// find asks all nodes who leads. It reports whether that is another than before.
 func (p *prober) find(l *lane) bool {
-	ctx, cancel := context.WithTimeout(p.ctx, probeWithin)
-	defer cancel()
 	var mu sync.Mutex
 	leader, newest := int32(-1), int32(-1)
-	_ = every(p.nodes, func(cl *kgo.Client) error { // who does not answer does not count
+	indices := make([]int, len(p.nodes))
+	for i := range indices {
+		indices[i] = i
+	}
+	_ = every(indices, func(i int) error { // who does not answer does not count
 		req := kmsg.NewPtrMetadataRequest()
+		req.Version = 9
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = kmsg.StringPtr(p.topic)
 		req.Topics = append(req.Topics, t)
-		resp, err := cl.SeedBrokers()[0].Request(ctx, req)
+		resp, err := p.askOnce(i, req)
 		if err != nil {
 			return err
 		}
@@ -211,6 +226,45 @@ func (p *prober) find(l *lane) bool {
 	if node < 0 || node >= len(p.nodes) || node == l.node {
 		return false
 	}
+	l.hangUp()
 	l.node = node
 	return true
+}
+
+func (p *prober) dial(node int) (net.Conn, error) {
+	return net.DialTimeout("tcp", p.nodes[node], probeWithin)
+}
+
+// askOnce asks a node on a connection of its own.
+func (p *prober) askOnce(node int, req kmsg.Request) (kmsg.Response, error) {
+	conn, err := p.dial(node)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return ask(conn, req, probeWithin)
+}
+
+// ask sends a request and reads its answer. Requests must be of versions whose
+// header is flexible.
+func ask(conn net.Conn, req kmsg.Request, within time.Duration) (kmsg.Response, error) {
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("probe")).AppendRequest(nil, req, 1)); err != nil {
+		return nil, err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return nil, err
+	}
+	body := make([]byte, min(binary.BigEndian.Uint32(size[:]), 1<<20))
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return nil, err
+	}
+	r := kbin.Reader{Src: body}
+	r.Int32() // the correlation
+	kmsg.SkipTags(&r)
+	resp := req.ResponseKind()
+	return resp, errors.Join(r.Complete(), resp.ReadFrom(r.Src))
 }
