@@ -20,7 +20,7 @@ func (b *Broker) serve(context.Context) error {
 		Defaults:   b.defaults,
 		Partitions: kafka.Local(b.replicas),
 		Admin:      b.changes(),
-		Groups:     kafka.NoGroups{},
+		Groups:     b.groups,
 		Pool:       b.pool,
 		Now:        func() int64 { return time.Now().UnixMilli() },
 		LogDir:     b.cfg.DataDir,

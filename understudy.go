@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"understudy/actors/controller"
+	"understudy/actors/group"
 	"understudy/actors/partition"
 	"understudy/actors/supervision"
 	"understudy/cluster/consul"
@@ -60,6 +61,7 @@ type Broker struct {
 	replicas   *partition.Registry
 	shared     *partition.Shared
 	cleaner    *partition.Cleaner
+	groups     *group.Coordinator
 	controller *controller.Client
 	tree       *supervision.Root
 	listener   net.Listener
@@ -121,6 +123,7 @@ func Start(ctx context.Context, cfg config.Config, options ...Option) (*Broker, 
 		{"listen", b.listen},
 		{"open the metadata", b.openMetadata},
 		{"start the partitions", b.startPartitions},
+		{"start the groups", b.startGroups},
 		{"serve clients", b.serve},
 		{"start the admin endpoint", b.serveAdmin},
 	} {

@@ -145,6 +145,7 @@ func (c *Config) checkRelations() Problems {
 		{"log.index.interval.bytes", "log.segment.bytes", int64(t.IndexIntervalBytes) <= t.SegmentBytes, "an index would have no entry"},
 		{"max.connections.per.ip", "max.connections", l.ConnectionsPerIP <= l.Connections || !c.Chosen("max.connections.per.ip"), "one address's share is part of it"},
 		{"log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", t.MaxCompactionLag == Unlimited || t.MinCompactionLag <= t.MaxCompactionLag, "no topic could keep to both"},
+		{"group.min.session.timeout.ms", "group.max.session.timeout.ms", c.Groups.MinSession <= c.Groups.MaxSession, "no member could join any group"},
 		{"min.insync.replicas", "default.replication.factor", t.MinInsyncReplicas <= t.ReplicationFactor, "topics made with these defaults could never be written to with acks=all"},
 	} {
 		if !r.holds {

@@ -36,6 +36,7 @@ type Config struct {
 
 	Limits  Limits
 	Topics  Topics
+	Groups  Groups
 	Storage Storage
 	Logging Logging
 

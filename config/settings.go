@@ -4,13 +4,14 @@ import "slices"
 
 // The groups of settings, in the order of the reference.
 const (
-	groupBroker  = "Broker"
-	groupCluster = "Cluster"
-	groupNetwork = "Network"
-	groupMemory  = "Memory and limits"
-	groupTopics  = "Topics"
-	groupStorage = "Storage"
-	groupLogging = "Logging"
+	groupBroker    = "Broker"
+	groupCluster   = "Cluster"
+	groupNetwork   = "Network"
+	groupMemory    = "Memory and limits"
+	groupTopics    = "Topics"
+	groupConsumers = "Consumer groups"
+	groupStorage   = "Storage"
+	groupLogging   = "Logging"
 )
 
 const (
@@ -38,7 +39,7 @@ func Lookup(key string) *Setting {
 }
 
 // settings is the table.
-var settings = slices.Concat(brokerSettings, clusterSettings, networkSettings, memorySettings, topicSettings, storageSettings, loggingSettings)
+var settings = slices.Concat(brokerSettings, clusterSettings, networkSettings, memorySettings, topicSettings, consumerSettings, storageSettings, loggingSettings)
 
 var brokerSettings = []*Setting{
 	{Key: "node.id", Group: groupBroker, Type: Int, Default: "1", Min: 0, Max: 1<<31 - 1,

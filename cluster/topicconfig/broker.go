@@ -20,7 +20,7 @@ const (
 
 // Broker is the table of broker settings: the default of every topic setting,
 // under the broker's name for it, and what concerns brokers alone.
-var Broker = newTable("broker setting", append(topicDefaults(), []Setting{
+var Broker = newTable("broker setting", append(append(topicDefaults(), groupSettings...), []Setting{
 	{Name: AutoCreateTopics, Type: Bool, Default: "true", rule: yesNo{},
 		Doc: "Whether asking for the metadata of a topic that does not exist creates it, if the client allows."},
 	{Name: AutoLeaderRebalance, Type: Bool, Default: "true", rule: yesNo{},

@@ -1,0 +1,289 @@
+package understudy_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// groupPatience is how long these tests wait for what takes a moment.
+const groupPatience = 2 * time.Minute
+
+// take polls until n records have come, and gives their values.
+func take(t *testing.T, client *kgo.Client, n int) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), groupPatience)
+	defer cancel()
+	var values []string
+	for len(values) < n {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("after %d of %d records: %v", len(values), n, err)
+		}
+		for _, r := range fetches.Records() {
+			values = append(values, string(r.Value))
+		}
+	}
+	return values
+}
+
+// TestAGroupGoesOnWhereItWas has a consumer commit and go; the next one begins there.
+func TestAGroupGoesOnWhereItWas(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	b := start(t, cfg)
+	createTopic(t, b, "orders", 1, nil)
+	produce(t, b, "orders", 1, 0, 20)
+	began := time.Now()
+	one := connect(t, b, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit())
+	values := take(t, one, 20)
+	t.Logf("the first record came after %v at most", time.Since(began).Round(time.Millisecond))
+	if values[0] != "0" || len(values) != 20 {
+		t.Fatalf("have %v", values)
+	}
+	if err := one.CommitUncommittedOffsets(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	one.Close()
+	produce(t, b, "orders", 1, 20, 5)
+	two := connect(t, b, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit())
+	if values := take(t, two, 5); values[0] != "20" {
+		t.Errorf("begins at %s", values[0])
+	}
+	if err := two.CommitUncommittedOffsets(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	two.Close()
+	stop(t, b)
+
+	b = start(t, cfg)
+	produce(t, b, "orders", 1, 25, 1)
+	three := connect(t, b, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("orders"))
+	if values := take(t, three, 1); values[0] != "25" {
+		t.Errorf("after a restart it begins at %s", values[0])
+	}
+}
+
+// TestOperatorsSeeAndDeleteGroups asks for what Kafka's tools ask for.
+func TestOperatorsSeeAndDeleteGroups(t *testing.T) {
+	b := start(t, testConfig(t.TempDir()))
+	createTopic(t, b, "orders", 2, nil)
+	produce(t, b, "orders", 2, 0, 10)
+	admin := kadm.NewClient(connect(t, b))
+	member := connect(t, b, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit())
+	take(t, member, 20)
+	if err := member.CommitUncommittedOffsets(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lags, err := admin.Lag(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := lags["g"]; g.Error() != nil || g.State != "Stable" || g.ProtocolType != "consumer" || len(g.Members) != 1 || g.Lag.Total() != 0 || len(g.Lag["orders"]) != 2 {
+		t.Errorf("have %+v", g)
+	}
+	if groups, err := admin.ListGroups(t.Context()); err != nil || groups["g"].Coordinator != 1 || groups["g"].State != "Stable" {
+		t.Errorf("have %+v, %v", groups, err)
+	}
+	if r, err := admin.DeleteGroup(t.Context(), "g"); err == nil && r.Err == nil {
+		t.Error("a group with members was deleted")
+	}
+	member.Close()
+	if r, err := admin.DeleteGroup(t.Context(), "g"); err != nil || r.Err != nil {
+		t.Error(err, r.Err)
+	}
+	if offsets, err := admin.FetchOffsets(t.Context(), "g"); err != nil || len(offsets) != 0 {
+		t.Errorf("have %v, %v", offsets, err)
+	}
+	topics, err := admin.ListTopicsWithInternal(t.Context(), "__consumer_offsets")
+	if d := topics["__consumer_offsets"]; err != nil || !d.IsInternal || len(d.Partitions) != 50 {
+		t.Errorf("have %d partitions, internal %v, %v", len(d.Partitions), d.IsInternal, err)
+	}
+}
+
+// worker is a member of a group that notes what it processes.
+type worker struct {
+	client   *kgo.Client
+	assigned chan map[string][]int32
+	ended    chan struct{}
+}
+
+// work processes records until the context ends, and commits after each poll.
+func (c *cluster) work(ctx context.Context, group string, done func(partition int32, value string)) *worker {
+	w := &worker{assigned: make(chan map[string][]int32, 1000), ended: make(chan struct{})}
+	w.client = c.client(kgo.ConsumerGroup(group), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.HeartbeatInterval(100*time.Millisecond), kgo.SessionTimeout(groupPatience), kgo.RequestRetries(10_000),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+			if len(added) > 0 {
+				w.assigned <- added
+			}
+		}))
+	go func() {
+		defer close(w.ended)
+		for ctx.Err() == nil {
+			fetches := w.client.PollFetches(ctx)
+			fetches.EachRecord(func(r *kgo.Record) { done(r.Partition, string(r.Value)) })
+			_ = w.client.CommitUncommittedOffsets(ctx) // what is not committed is processed again
+			w.client.AllowRebalance()
+		}
+	}()
+	return w
+}
+
+// forget forgets, and counts, the assignments that have come.
+func (w *worker) forget() int {
+	for n := 0; ; n++ {
+		select {
+		case <-w.assigned:
+		default:
+			return n
+		}
+	}
+}
+
+// awaitShared waits until so many members share the partitions of topic orders.
+func (c *cluster) awaitShared(group string, members int) {
+	c.t.Helper()
+	admin := kadm.NewClient(c.client())
+	ctx, cancel := context.WithTimeout(c.t.Context(), groupPatience)
+	defer cancel()
+	for {
+		described, err := admin.DescribeGroups(ctx, group)
+		g := described[group]
+		busy := 0
+		for _, m := range g.Members {
+			if a, ok := m.Assigned.AsConsumer(); ok && len(a.Topics) > 0 {
+				busy++
+			}
+		}
+		if err == nil && g.State == "Stable" && busy == members {
+			return
+		}
+		if ctx.Err() != nil {
+			c.t.Fatalf("%d members do not share: %+v, %v", members, g, err)
+		}
+	}
+}
+
+// TestAGroupSurvivesItsCoordinator kills the coordinator of a group again and
+// again: its members go on without that any is assigned anew, every record is
+// processed, and what was committed does not go back.
+func TestAGroupSurvivesItsCoordinator(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var mu sync.Mutex
+	processed := map[string]bool{}
+	var workers []*worker
+	for range 2 {
+		workers = append(workers, c.work(ctx, "g", func(p int32, value string) {
+			mu.Lock()
+			defer mu.Unlock()
+			processed[fmt.Sprint(p, ":", value)] = true
+		}))
+	}
+	producer := c.client(kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	next := 0
+	// round produces a little and waits until all of it is processed.
+	round := func() {
+		t.Helper()
+		var records []*kgo.Record
+		for p := range int32(6) {
+			records = append(records, &kgo.Record{Partition: p, Value: fmt.Append(nil, next)})
+		}
+		if err := producer.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(groupPatience); ; {
+			mu.Lock()
+			missing := 0
+			for p := range 6 {
+				if !processed[fmt.Sprint(p, ":", next)] {
+					missing++
+				}
+			}
+			mu.Unlock()
+			if missing == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("of round %d the records of %d partitions were never processed", next, missing)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		next++
+	}
+	round()
+	c.awaitShared("g", 2)
+	for _, w := range workers { // each has been told, then
+		<-w.assigned
+		w.forget()
+	}
+	committed := map[int32]int64{}
+	for range 3 {
+		coordinator := c.coordinator("g")
+		c.kill(coordinator, 0)
+		round()
+		round()
+		for p, o := range c.committed("g") {
+			if o < committed[p] {
+				t.Errorf("partition %d was committed at %d and is at %d", p, committed[p], o)
+			}
+			committed[p] = o
+		}
+		c.start(coordinator)
+		c.awaitInSync("orders", 3)
+		c.awaitInSync("__consumer_offsets", 3)
+		for i, w := range workers {
+			if n := w.forget(); n > 0 {
+				t.Errorf("worker %d was assigned partitions anew %d times", i, n)
+			}
+		}
+	}
+	cancel()
+	for _, w := range workers {
+		<-w.ended
+	}
+}
+
+// coordinator is the index of the broker that coordinates a group.
+func (c *cluster) coordinator(group string) int {
+	c.t.Helper()
+	admin := kadm.NewClient(c.client())
+	ctx, cancel := context.WithTimeout(c.t.Context(), groupPatience)
+	defer cancel()
+	for {
+		found := admin.FindGroupCoordinators(ctx, group)
+		if f := found[group]; f.Err == nil {
+			return int(f.NodeID) - 1
+		}
+		if ctx.Err() != nil {
+			c.t.Fatal("nobody coordinates the group")
+		}
+	}
+}
+
+// committed are the offsets of a group of topic orders.
+func (c *cluster) committed(group string) map[int32]int64 {
+	c.t.Helper()
+	admin := kadm.NewClient(c.client()) // one that has not known an earlier coordinator
+	ctx, cancel := context.WithTimeout(c.t.Context(), groupPatience)
+	defer cancel()
+	for {
+		offsets, err := admin.FetchOffsets(ctx, group)
+		if err == nil && offsets.Error() == nil {
+			byPartition := map[int32]int64{}
+			offsets.Each(func(o kadm.OffsetResponse) { byPartition[o.Partition] = o.At })
+			return byPartition
+		}
+		if ctx.Err() != nil {
+			c.t.Fatal(err, offsets.Error())
+		}
+	}
+}
