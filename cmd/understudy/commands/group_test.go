@@ -14,16 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// withGroups runs a test against a broker that coordinates groups.
-func withGroups(t *testing.T, test func(t *testing.T)) {
-	t.Run("kfake", func(t *testing.T) {
-		cluster(t)
-		test(t)
-	})
-}
-
 func TestGroupFromFirstReadingToDeletion(t *testing.T) {
-	withGroups(t, testGroupFromFirstReadingToDeletion)
+	withBrokers(t, testGroupFromFirstReadingToDeletion)
 }
 
 func testGroupFromFirstReadingToDeletion(t *testing.T) {
@@ -62,7 +54,7 @@ func testGroupFromFirstReadingToDeletion(t *testing.T) {
 
 // A reading that was to end early commits what it wrote, and no more.
 func TestConsumeInAGroupCommitsWhatItWrote(t *testing.T) {
-	withGroups(t, testConsumeInAGroupCommitsWhatItWrote)
+	withBrokers(t, testConsumeInAGroupCommitsWhatItWrote)
 }
 
 func testConsumeInAGroupCommitsWhatItWrote(t *testing.T) {
@@ -142,7 +134,7 @@ func (m member) next(t *testing.T) string {
 
 // Two members share the partitions; when one goes the other has them all, and
 // nothing is read twice or left out.
-func TestConsumersShareAGroup(t *testing.T) { withGroups(t, testConsumersShareAGroup) }
+func TestConsumersShareAGroup(t *testing.T) { withBrokers(t, testConsumersShareAGroup) }
 
 func testConsumersShareAGroup(t *testing.T) {
 	must(t, "", "topic", "create", "t", "--partitions", "4")
@@ -209,7 +201,7 @@ func awaitMembers(t *testing.T, name string, members, partitions int) {
 	}
 }
 
-func TestGroupResetOffsets(t *testing.T) { withGroups(t, testGroupResetOffsets) }
+func TestGroupResetOffsets(t *testing.T) { withBrokers(t, testGroupResetOffsets) }
 
 func testGroupResetOffsets(t *testing.T) {
 	must(t, "", "topic", "create", "t", "--partitions", "2")
@@ -263,7 +255,7 @@ func testGroupResetOffsets(t *testing.T) {
 	refuse(t, exitFailed, "group new has committed nothing in t:0", "group", "reset-offsets", "new", "--to", "shift:1", "--topic", "t:0")
 }
 
-func TestGroupDeleteOffsets(t *testing.T) { withGroups(t, testGroupDeleteOffsets) }
+func TestGroupDeleteOffsets(t *testing.T) { withBrokers(t, testGroupDeleteOffsets) }
 
 func testGroupDeleteOffsets(t *testing.T) {
 	must(t, "", "topic", "create", "t", "--partitions", "3")
@@ -278,7 +270,7 @@ func testGroupDeleteOffsets(t *testing.T) {
 	refuse(t, exitFailed, "group g has no such offsets", "group", "delete-offsets", "g", "--topic", "t")
 }
 
-func TestGroupErrorsSayWhatToDo(t *testing.T) { withGroups(t, testGroupErrorsSayWhatToDo) }
+func TestGroupErrorsSayWhatToDo(t *testing.T) { withBrokers(t, testGroupErrorsSayWhatToDo) }
 
 func testGroupErrorsSayWhatToDo(t *testing.T) {
 	matches(t, run(t, nil, "group", "list").err, `there are no groups`)
@@ -290,7 +282,7 @@ func testGroupErrorsSayWhatToDo(t *testing.T) {
 }
 
 // The lag is shown again and again, as it changes.
-func TestGroupLagWatched(t *testing.T) { withGroups(t, testGroupLagWatched) }
+func TestGroupLagWatched(t *testing.T) { withBrokers(t, testGroupLagWatched) }
 
 func testGroupLagWatched(t *testing.T) {
 	must(t, "", "topic", "create", "t")
