@@ -1,0 +1,187 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Headers of a dead letter, beside the record's own.
+const (
+	HeaderCause     = "dead-letter.cause"     // the last error, as text
+	HeaderAttempts  = "dead-letter.attempts"  // how often it was delivered
+	HeaderTopic     = "dead-letter.topic"     // where the record came from
+	HeaderPartition = "dead-letter.partition" //
+	HeaderOffset    = "dead-letter.offset"    //
+	HeaderGroup     = "dead-letter.group"     // which group could not process it
+)
+
+const deadLetterPrefix = "dead-letter."
+
+// deadLetterTopic is where a record goes that cannot be processed.
+func (o SubscriptionOptions) deadLetterTopic(r *kgo.Record) string {
+	if o.DeadLetters != "" {
+		return o.DeadLetters
+	}
+	return r.Topic + ".dead"
+}
+
+// bury writes a record to the dead letters, however long that takes, and tells the
+// partition's actor when it is there. Until then the records behind it wait.
+func (s *subscriber) bury(d *Delivery, cause error) {
+	letter := deadLetter(s.o, d, cause)
+	it := d.item
+	s.cl.Produce(s.ctx, letter, func(_ *kgo.Record, err error) {
+		switch {
+		case err == nil:
+			s.told(DeadLettered{Record: d.Record, Attempt: d.Attempt, Topic: letter.Topic, Cause: cause})
+			it.flow.tell(buried{it})
+		case s.ctx.Err() != nil: // it comes again to whoever has the partition next
+			it.flow.tell(unburied{})
+		default:
+			s.o.Log.Error().Err(err).Str("topic", letter.Topic).Msg("a dead letter cannot be written; it is tried again")
+			s.after(s.o.Retry.Max, func() { s.bury(d, cause) })
+		}
+	})
+}
+
+// deadLetter is the record with where it came from and why it is dead.
+func deadLetter(o SubscriptionOptions, d *Delivery, cause error) *kgo.Record {
+	r := d.Record
+	why := "rejected"
+	if cause != nil {
+		why = cause.Error()
+	}
+	letter := &kgo.Record{Topic: o.deadLetterTopic(r), Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		if !strings.HasPrefix(h.Key, deadLetterPrefix) {
+			letter.Headers = append(letter.Headers, h)
+		}
+	}
+	for _, h := range [][2]string{
+		{HeaderCause, why},
+		{HeaderAttempts, strconv.Itoa(d.Attempt)},
+		{HeaderTopic, r.Topic},
+		{HeaderPartition, strconv.Itoa(int(r.Partition))},
+		{HeaderOffset, strconv.FormatInt(r.Offset, 10)},
+		{HeaderGroup, o.Group},
+	} {
+		letter.Headers = append(letter.Headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
+	}
+	return letter
+}
+
+// ReplayOptions say which dead letters go back.
+type ReplayOptions struct {
+	Brokers []string
+	Topic   string // of dead letters
+	// Group remembers which have gone back, so that a second call begins where the
+	// first ended. "" means "replay-" with the topic behind it.
+	Group string
+	// Only picks among the letters; nil takes all. Those that are passed over
+	// count as gone back.
+	Only   func(letter *kgo.Record) bool
+	Client []kgo.Opt
+}
+
+// Replay sends dead letters back to the topics that they came from, each to the
+// partition that its key leads to, until there are no more that were there when it
+// began. It gives how many were sent. Each is at its topic before the next call's
+// beginning moves past it; one that is cut off may send some twice.
+func Replay(ctx context.Context, o ReplayOptions) (sent int, err error) {
+	group := orElse(o.Group, "replay-"+o.Topic)
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(o.Brokers...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(o.Topic),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(),
+	}, o.Client...)...)
+	if err != nil {
+		return 0, fmt.Errorf("client: replay: %w", err)
+	}
+	defer cl.Close()
+	left, err := lettersLeft(ctx, cl, group, o.Topic)
+	for err == nil && len(left) > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err = fetches.Err0(); err != nil {
+			break
+		}
+		var back []*kgo.Record
+		fetches.EachRecord(func(r *kgo.Record) {
+			if end, open := left[r.Partition]; !open || r.Offset >= end {
+				return
+			} else if r.Offset == end-1 {
+				delete(left, r.Partition)
+			}
+			if o.Only == nil || o.Only(r) {
+				back = append(back, revive(r))
+			}
+		})
+		if err = cl.ProduceSync(ctx, back...).FirstErr(); err != nil {
+			break
+		}
+		sent += len(back)
+		err = cl.CommitUncommittedOffsets(ctx)
+	}
+	if err != nil {
+		return sent, fmt.Errorf("client: replay %s: %w", o.Topic, err)
+	}
+	return sent, nil
+}
+
+// lettersLeft gives the end of each partition in which there are letters that have
+// not gone back.
+func lettersLeft(ctx context.Context, cl *kgo.Client, group, topic string) (map[int32]int64, error) {
+	admin := kadm.NewClient(cl)
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	starts, err := admin.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	done, err := admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nothing has gone back
+		return nil, err
+	}
+	left := map[int32]int64{}
+	ends.Each(func(end kadm.ListedOffset) {
+		from := int64(0)
+		if start, ok := starts.Lookup(topic, end.Partition); ok {
+			from = start.Offset
+		}
+		if at, ok := done.Lookup(topic, end.Partition); ok {
+			from = max(from, at.At)
+		}
+		if from < end.Offset {
+			left[end.Partition] = end.Offset
+		}
+	})
+	return left, nil
+}
+
+// revive is the record that a dead letter was made of.
+func revive(letter *kgo.Record) *kgo.Record {
+	r := &kgo.Record{Topic: strings.TrimSuffix(letter.Topic, ".dead"), Key: letter.Key, Value: letter.Value, Timestamp: time.Now()}
+	for _, h := range letter.Headers {
+		switch {
+		case h.Key == HeaderTopic:
+			r.Topic = string(h.Value)
+		case !strings.HasPrefix(h.Key, deadLetterPrefix):
+			r.Headers = append(r.Headers, h)
+		}
+	}
+	return r
+}

@@ -1,0 +1,126 @@
+package client
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// What a subscription decides is published on the actor system's event stream, as
+// one of these.
+type (
+	// Assigned tells that the group has given the subscription a partition, and
+	// where it goes on in it; -1: where it was told to start.
+	Assigned struct {
+		Group, Topic string
+		Partition    int32
+		Offset       int64
+	}
+	// Revoked tells that a partition has been given back. Drained is false when
+	// work on it did not end in time: what was not acknowledged comes again.
+	Revoked struct {
+		Group, Topic string
+		Partition    int32
+		Drained      bool
+	}
+	// Retried tells that a record has failed and will come again.
+	Retried struct {
+		Record  *kgo.Record
+		Attempt int
+		After   time.Duration
+		Cause   error
+	}
+	// DeadLettered tells that a record has gone to the dead letters.
+	DeadLettered struct {
+		Record  *kgo.Record
+		Attempt int
+		Topic   string // of dead letters
+		Cause   error
+	}
+)
+
+// told publishes an event, and logs it.
+func (s *subscriber) told(event any) {
+	s.system.EventStream.Publish(event)
+	switch e := event.(type) {
+	case Assigned:
+		s.o.Log.Info().Str("topic", e.Topic).Int32("partition", e.Partition).Int64("offset", e.Offset).Msg("partition assigned")
+	case Revoked:
+		s.o.Log.Info().Str("topic", e.Topic).Int32("partition", e.Partition).Bool("drained", e.Drained).Msg("partition revoked")
+	case Retried:
+		s.metrics.retries.Inc()
+		aboutRecord(s.o.Log.Debug(), e.Record).Int("attempt", e.Attempt).Dur("after_ms", e.After).Err(e.Cause).Msg("record failed and will come again")
+	case DeadLettered:
+		s.metrics.dead.Inc()
+		aboutRecord(s.o.Log.Warn(), e.Record).Int("attempt", e.Attempt).Str("dead_letters", e.Topic).Err(e.Cause).Msg("record went to the dead letters")
+	}
+}
+
+func aboutRecord(line *zerolog.Event, r *kgo.Record) *zerolog.Event {
+	return line.Str("topic", r.Topic).Int32("partition", r.Partition).Int64("offset", r.Offset)
+}
+
+// metrics of one subscription.
+type metrics struct {
+	delivered, panics, retries, dead prometheus.Counter
+}
+
+// newMetrics makes the metrics, and registers them where there is a registry.
+func newMetrics(s *subscriber) (metrics, error) {
+	labels := prometheus.Labels{"group": s.o.Group}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_client_" + name, Help: help, ConstLabels: labels})
+	}
+	m := metrics{
+		delivered: counter("deliveries_total", "Records sent to actors, repetitions included."),
+		panics:    counter("actor_failures_total", "Actors that panicked."),
+		retries:   counter("retries_total", "Records that failed and were delivered again."),
+		dead:      counter("dead_letters_total", "Records that went to the dead letters."),
+	}
+	if s.o.Metrics == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.delivered, m.panics, m.retries, m.dead, lagCollector{s, labels}} {
+		if err := s.o.Metrics.Register(c); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// lagCollector gives, when it is asked, how far each partition's group is behind,
+// and how much is in flight.
+type lagCollector struct {
+	s      *subscriber
+	labels prometheus.Labels
+}
+
+func (c lagCollector) lag() *prometheus.Desc {
+	return prometheus.NewDesc("understudy_client_consumer_lag", "Records between the front of what was acknowledged and the partition's high watermark.", []string{"topic", "partition"}, c.labels)
+}
+
+func (c lagCollector) inFlight() *prometheus.Desc {
+	return prometheus.NewDesc("understudy_client_in_flight_records", "Records that were polled and are not acknowledged.", nil, c.labels)
+}
+
+// Describe is of prometheus.Collector.
+func (c lagCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.lag()
+	out <- c.inFlight()
+}
+
+// Collect is of prometheus.Collector.
+func (c lagCollector) Collect(out chan<- prometheus.Metric) {
+	c.s.room.mu.Lock()
+	records := c.s.room.records
+	c.s.room.mu.Unlock()
+	out <- prometheus.MustNewConstMetric(c.inFlight(), prometheus.GaugeValue, float64(records))
+	for _, f := range c.s.assigned() {
+		f.mu.Lock()
+		lag := max(f.watermark-f.front.offset(), 0)
+		f.mu.Unlock()
+		out <- prometheus.MustNewConstMetric(c.lag(), prometheus.GaugeValue, float64(lag), f.topic, partitionLabel(f.partition))
+	}
+}

@@ -1,0 +1,123 @@
+package client
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func record(offset int64) *item { return newItem(nil, &kgo.Record{Offset: offset, LeaderEpoch: 7}) }
+
+func TestTheFrontStopsAtTheFirstGap(t *testing.T) {
+	f := front{next: 4}
+	items := make([]*item, 7)
+	for i := range items {
+		items[i] = record(int64(4 + i))
+		f.add(items[i])
+	}
+	ack := func(i int) {
+		items[i].done.Store(true)
+		f.advance()
+	}
+	ack(3)
+	ack(4)
+	if f.offset() != 4 || !slices.Equal(f.beyond(), []span{{7, 8}}) {
+		t.Errorf("%d %v", f.offset(), f.beyond())
+	}
+	ack(0)
+	ack(1)
+	if f.offset() != 6 || f.epoch != 7 {
+		t.Errorf("%d, epoch %d", f.offset(), f.epoch)
+	}
+	ack(2)
+	if f.offset() != 9 || len(f.beyond()) != 0 {
+		t.Errorf("%d %v", f.offset(), f.beyond())
+	}
+	ack(6)
+	ack(5)
+	if f.offset() != 11 {
+		t.Errorf("%d", f.offset())
+	}
+}
+
+func TestWhatWasAcknowledgedBeforeIsNotFresh(t *testing.T) {
+	f := front{next: 10, skip: []span{{12, 13}, {15, 15}}}
+	var fresh []int64
+	for offset := int64(10); offset < 17; offset++ {
+		if f.add(record(offset)) {
+			fresh = append(fresh, offset)
+		}
+	}
+	if !slices.Equal(fresh, []int64{10, 11, 14, 16}) {
+		t.Errorf("fresh are %v", fresh)
+	}
+	if f.offset() != 10 || !slices.Equal(f.beyond(), []span{{12, 13}, {15, 15}}) {
+		t.Errorf("%d %v", f.offset(), f.beyond())
+	}
+}
+
+// TestWhatIsBeyondSurvives has random sets of acknowledgements go through the text
+// and back: the next life delivers exactly what was not acknowledged.
+func TestWhatIsBeyondSurvives(t *testing.T) {
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		f := front{next: int64(r.IntN(1000))}
+		var all []*item
+		for offset := f.next; len(all) < 200; offset += 1 + int64(r.IntN(3)) {
+			all = append(all, record(offset))
+			f.add(all[len(all)-1])
+		}
+		for range r.IntN(300) {
+			all[r.IntN(len(all))].done.Store(true)
+			f.advance()
+		}
+		text := encodeBeyond(f.offset(), f.beyond())
+		spans, err := decodeBeyond(f.offset(), text)
+		if err != nil || !slices.Equal(spans, f.beyond()) {
+			t.Fatalf("seed %d: %v, %v instead of %v", seed, err, spans, f.beyond())
+		}
+		next := front{next: f.offset(), skip: spans}
+		for _, it := range all {
+			if it.offset >= f.offset() && next.add(record(it.offset)) == it.done.Load() {
+				t.Fatalf("seed %d: offset %d, done %v", seed, it.offset, it.done.Load())
+			}
+		}
+	}
+}
+
+func TestTheMetadataIsBounded(t *testing.T) {
+	var spans []span
+	for i := range int64(10_000) {
+		spans = append(spans, span{3 * i, 3*i + 1})
+	}
+	text := encodeBeyond(0, spans)
+	kept, err := decodeBeyond(0, text)
+	if len(text) > maxMetadata || err != nil || len(kept) < 1000 || !slices.Equal(kept, spans[:len(kept)]) {
+		t.Errorf("%d bytes, %v, %d ranges", len(text), err, len(kept))
+	}
+}
+
+func FuzzDecodeBeyond(f *testing.F) {
+	f.Add(int64(5), encodeBeyond(5, []span{{7, 9}, {11, 11}}))
+	f.Add(int64(0), "somebody else's")
+	f.Add(int64(0), frontVersion+strings.Repeat("/", 40))
+	f.Fuzz(func(t *testing.T, committed int64, text string) {
+		if committed < 0 {
+			return
+		}
+		spans, err := decodeBeyond(committed, text)
+		if err != nil {
+			return
+		}
+		at := committed
+		for _, s := range spans {
+			if s.first < at || s.last < s.first {
+				t.Errorf("%v from %d", spans, committed)
+			}
+			at = s.last + 1
+		}
+	})
+}

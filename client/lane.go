@@ -1,0 +1,115 @@
+package client
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// maxSent is how many records an actor has in its mailbox ahead of its work.
+const maxSent = 64
+
+// lane leads the records of one route to their actor, in order. It belongs to the
+// actor of its partition.
+//
+//	         records                  none for IdleAfter
+//	asleep ───────────▶ awake ──────────────────────────▶ stopping
+//	  ▲                │  ▲                                  │
+//	  │         failure│  │pause over, or dead letter written│
+//	  │                ▼  │                                  │
+//	  │               paused                                 │
+//	  └──────────────────────────────────────────────────────┘
+//	                       its actor has stopped
+type lane struct {
+	flow *flow
+	name string
+	pid  *actor.PID // nil: asleep
+	run  *run
+
+	sent     []*item // to the actor in this run; those that are done are dropped now and then
+	queue    []*item // after them
+	paused   bool    // for a failed record, the first of queue
+	stopping bool
+	lastSent time.Time
+}
+
+// run is the time from one failure of a lane to the next. A delivery belongs to
+// one, and means nothing when that has ended.
+type run struct {
+	lane        *lane
+	ended       atomic.Bool
+	outstanding atomic.Int32 // delivered and not acknowledged
+	wakeAt      atomic.Int32 // the partition's actor wants to know when so few are outstanding; -1: it does not
+}
+
+// end ends the run, and reports whether it was going on. From then on its actor
+// skips what else it was sent.
+func (r *run) end() bool { return !r.ended.Swap(true) }
+
+// finished takes note that a delivery was acknowledged.
+func (r *run) finished() {
+	if r.outstanding.Add(-1) == r.wakeAt.Load() {
+		r.lane.flow.tell(r)
+	}
+}
+
+// begin starts a new run. What was sent in the last one and is not done is to be
+// sent again, first.
+func (l *lane) begin() {
+	if l.run != nil {
+		l.run.end()
+	}
+	if left := dropDone(l.sent); len(left) > 0 {
+		l.queue = append(left, l.queue...)
+	}
+	l.sent = nil
+	l.run = &run{lane: l}
+	l.run.wakeAt.Store(-1)
+}
+
+// idle reports whether nothing is to be done, or being done.
+func (l *lane) idle() bool {
+	return len(l.queue) == 0 && !l.paused && l.run.outstanding.Load() == 0
+}
+
+// room is how many records may be sent to the actor now.
+func (l *lane) room() int {
+	if l.paused || l.stopping {
+		return 0
+	}
+	return maxSent - int(l.run.outstanding.Load())
+}
+
+// take gives the next records to send, and sees to it that the partition's actor
+// hears when there is room for more.
+func (l *lane) take() []*item {
+	r := l.run
+	for {
+		if n := min(l.room(), len(l.queue)); n > 0 {
+			r.wakeAt.Store(-1)
+			batch := l.queue[:n:n]
+			l.queue = l.queue[n:]
+			if len(l.queue) == 0 {
+				l.queue = nil
+			}
+			r.outstanding.Add(int32(n))
+			l.sent = append(dropDone(l.sent), batch...)
+			return batch
+		}
+		if len(l.queue) == 0 || l.paused || l.stopping {
+			return nil
+		}
+		const half = maxSent / 2
+		r.wakeAt.Store(half)
+		if r.outstanding.Load() > half {
+			return nil // whoever takes it to half tells
+		}
+	}
+}
+
+// dropDone leaves out what is done.
+func dropDone(items []*item) []*item {
+	return slices.DeleteFunc(items, func(it *item) bool { return it.done.Load() })
+}

@@ -1,0 +1,240 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// ErrFull is the cause of a Failed record for which there was no room. Sending it
+// again, best after WaitForRoom, may work.
+var ErrFull = errors.New("client: too many records wait to be written")
+
+// ErrStopped is the cause of a Failed record that came when the producer was
+// stopping.
+var ErrStopped = errors.New("client: the producer has stopped")
+
+// Messages that a producer answers to who sends them a request.
+type (
+	// Delivered says that a record is written, as its topic's acks say: on every
+	// in-sync replica.
+	Delivered struct {
+		Record    *kgo.Record // the one that was sent
+		Topic     string
+		Partition int32
+		Offset    int64
+	}
+	// Failed says that a record is not written or, if its time ran out, may not be.
+	Failed struct {
+		Record *kgo.Record
+		Err    error // ErrFull, ErrStopped, a *kerr.Error, or what went wrong with the network
+	}
+
+	// WaitForRoom asks for room for at least so many records, 1 if it is less. The
+	// answer, Room, comes when there is.
+	WaitForRoom struct{ Records int }
+	// Room says how many records may be sent now.
+	Room struct{ Records int }
+
+	// Flush asks for everything that was sent before it to be written. The answer,
+	// Flushed, comes when it is, or has failed.
+	Flush struct{}
+	// Flushed is the answer to Flush.
+	Flushed struct{ Err error }
+)
+
+// ProducerOptions describe a producer. Brokers must be set. Without more in Client
+// it is idempotent, asks for all in-sync replicas, and compresses with snappy.
+type ProducerOptions struct {
+	Brokers []string
+	// MaxRecords and MaxBytes bound what waits to be written. 0 means 10,000 and
+	// 64 MiB.
+	MaxRecords int
+	MaxBytes   int
+	// FlushWithin bounds how long a producer that is stopped waits for what it was
+	// sent to be written. 0 means 30 s.
+	FlushWithin time.Duration
+	Client      []kgo.Opt
+}
+
+// Producer is an actor that writes the records it is sent.
+type Producer struct {
+	pid *actor.PID
+	cl  *kgo.Client
+}
+
+// SpawnProducer spawns a producer. Stop its PID, with StopFuture or PoisonFuture,
+// before the program ends: it writes what it was sent, and then stops.
+func SpawnProducer(system *actor.ActorSystem, o ProducerOptions) (*Producer, error) {
+	if len(o.Brokers) == 0 {
+		return nil, errors.New("client: producer: Brokers must be set")
+	}
+	o.MaxRecords, o.MaxBytes = orElse(o.MaxRecords, 10_000), orElse(o.MaxBytes, 64<<20)
+	o.FlushWithin = orElse(o.FlushWithin, 30*time.Second)
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(o.Brokers...), kgo.MaxBufferedRecords(o.MaxRecords), kgo.MaxBufferedBytes(o.MaxBytes), kgo.AllowAutoTopicCreation(),
+	}, o.Client...)...)
+	if err != nil {
+		return nil, fmt.Errorf("client: producer: %w", err)
+	}
+	w := &writer{system: system, cl: cl, o: o}
+	pid := system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return w },
+		actor.WithMailbox(func() actor.Mailbox { return &desk{Mailbox: actor.Unbounded()(), w: w} })))
+	w.pid = pid
+	return &Producer{pid, cl}, nil
+}
+
+// PID is where records are sent, as *kgo.Record messages.
+func (p *Producer) PID() *actor.PID { return p.pid }
+
+// Flush waits until everything that was sent before is written, or has failed.
+func (p *Producer) Flush(ctx context.Context) error { return p.cl.Flush(ctx) }
+
+// desk is a mailbox that takes records in the turn of who sends them, so that they
+// wait in one place that is bounded and nowhere else.
+type desk struct {
+	actor.Mailbox
+	w *writer
+}
+
+// PostUserMessage takes a record, and puts everything else into the mailbox.
+func (d *desk) PostUserMessage(message any) {
+	_, inner, sender := actor.UnwrapEnvelope(message)
+	if r, ok := inner.(*kgo.Record); ok {
+		d.w.write(r, sender)
+		return
+	}
+	d.Mailbox.PostUserMessage(message)
+}
+
+// writer is the actor. What is above the line is used by everybody who sends.
+type writer struct {
+	system  *actor.ActorSystem
+	cl      *kgo.Client
+	o       ProducerOptions
+	pid     *actor.PID
+	stopped atomic.Bool
+	granted atomic.Int64 // records that somebody was told there is room for, and that have not come
+	asking  atomic.Bool  // somebody waits for room
+
+	// ----
+	waiters   []waiter
+	lastGrant time.Time
+}
+
+// forgetGrants is after how long without a record room that was granted, and not
+// used, is given to others.
+const forgetGrants = time.Second
+
+type waiter struct {
+	sender  *actor.PID
+	records int64
+}
+
+// roomier tells the actor that there may be room.
+type roomier struct{}
+
+// write hands a record to the Kafka client.
+func (w *writer) write(r *kgo.Record, sender *actor.PID) {
+	if w.stopped.Load() {
+		w.answer(sender, &Failed{r, ErrStopped})
+		return
+	}
+	if w.granted.Add(-1) < 0 {
+		w.granted.Add(1) // nobody was told
+	}
+	w.cl.TryProduce(context.Background(), r, func(r *kgo.Record, err error) {
+		switch {
+		case err == nil:
+			w.answer(sender, &Delivered{r, r.Topic, r.Partition, r.Offset})
+		case errors.Is(err, kgo.ErrMaxBuffered):
+			w.answer(sender, &Failed{r, ErrFull})
+		case errors.Is(err, kgo.ErrClientClosed):
+			w.answer(sender, &Failed{r, ErrStopped})
+		default:
+			w.answer(sender, &Failed{r, err})
+		}
+		if w.asking.Load() {
+			w.system.Root.Send(w.pid, roomier{})
+		}
+	})
+}
+
+// answer tells who sent a record what became of it. Who did not ask is told of
+// failures by the event stream.
+func (w *writer) answer(sender *actor.PID, answer any) {
+	if sender != nil {
+		w.system.Root.Send(sender, answer)
+		return
+	}
+	if failed, ok := answer.(*Failed); ok {
+		w.system.EventStream.Publish(failed)
+	}
+}
+
+// Receive is the actor.
+func (w *writer) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case WaitForRoom:
+		w.waiters = append(w.waiters, waiter{ctx.Sender(), int64(min(max(m.Records, 1), w.o.MaxRecords))})
+		w.grant()
+	case roomier:
+		w.grant()
+	case Flush:
+		w.flush(ctx)
+	case *actor.Stopping:
+		w.stop()
+	}
+}
+
+// grant tells those who wait of the room that there is, the first first.
+func (w *writer) grant() {
+	w.asking.Store(len(w.waiters) > 0) // before looking: what is written from now on is told
+	if w.cl.BufferedProduceRecords() == 0 && time.Since(w.lastGrant) > forgetGrants {
+		w.granted.Store(0) // who was told has changed its mind
+	}
+	for len(w.waiters) > 0 {
+		first := w.waiters[0]
+		buffered := w.cl.BufferedProduceRecords()
+		if w.cl.BufferedProduceBytes() >= int64(w.o.MaxBytes) || int64(w.o.MaxRecords)-buffered-w.granted.Load() < first.records {
+			if buffered == 0 { // nothing will be written that could tell
+				time.AfterFunc(forgetGrants, func() { w.system.Root.Send(w.pid, roomier{}) })
+			}
+			return
+		}
+		w.waiters = w.waiters[1:]
+		w.lastGrant = time.Now()
+		w.granted.Add(first.records)
+		if first.sender != nil {
+			w.system.Root.Send(first.sender, Room{int(first.records)})
+		}
+	}
+	w.asking.Store(false)
+}
+
+// flush answers when everything has been written, without holding up the actor.
+func (w *writer) flush(ctx actor.Context) {
+	sender := ctx.Sender()
+	go func() {
+		err := w.cl.Flush(context.Background()) // ends when the client is closed at the latest
+		if sender != nil {
+			w.system.Root.Send(sender, Flushed{err})
+		}
+	}()
+}
+
+// stop writes what was sent, and ends.
+func (w *writer) stop() {
+	w.stopped.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), w.o.FlushWithin)
+	defer cancel()
+	if err := w.cl.Flush(ctx); err != nil {
+		w.system.EventStream.Publish(&Failed{Err: fmt.Errorf("client: stopped before everything was written: %w", err)})
+	}
+	w.cl.Close()
+}
