@@ -328,6 +328,9 @@ func (d *decision) createPartitions(want NewPartitions, validateOnly bool, room 
 	if err != nil {
 		return err
 	}
+	if t.Internal { // what is kept there is found by its hash, modulo the number of partitions
+		return refuse("create partitions", messages.InvalidPartitions, t.Name, "is an internal topic, whose number of partitions cannot change")
+	}
 	have := len(t.Partitions)
 	more := int(want.Count) - have
 	if more <= 0 {

@@ -147,6 +147,7 @@ func TestValidateOnlyWritesNothing(t *testing.T) {
 func TestPartitionsThatCannotBeAdded(t *testing.T) {
 	s := active(t, nil)
 	s.create("a", 3, 1)
+	s.create("__consumer_offsets", 3, 1)
 	for _, c := range []struct {
 		want NewPartitions
 		kind messages.Kind
@@ -160,6 +161,7 @@ func TestPartitionsThatCannotBeAdded(t *testing.T) {
 		{NewPartitions{Topic: "a", Count: 5, Assignments: [][]int32{{1}}}, messages.InvalidReplicaAssignment, "2 new partitions"},
 		{NewPartitions{Topic: "a", Count: 4, Assignments: [][]int32{{9}}}, messages.InvalidReplicaAssignment, "broker 9"},
 		{NewPartitions{}, messages.InvalidRequest, "neither name nor id"},
+		{NewPartitions{Topic: "__consumer_offsets", Count: 4}, messages.InvalidPartitions, "internal"},
 	} {
 		wantKind(t, fmt.Sprintf("%+v", c.want), s.CreatePartitions(ctx(t), []NewPartitions{c.want}, false)[0].Err, c.kind, c.word)
 	}
