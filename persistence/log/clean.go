@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -155,10 +156,14 @@ func (l *Log) BeginClean(nowMs int64, hw messages.Offset, keepTombstones bool) (
 
 // epochOf is the leader epoch of the record at an offset.
 func epochOf(epochs []replica.EpochStart, offset messages.Offset) messages.LeaderEpoch {
-	for _, e := range slices.Backward(epochs) {
-		if e.Start <= offset {
-			return e.Epoch
-		}
+	i, found := slices.BinarySearchFunc(epochs, offset, func(e replica.EpochStart, offset messages.Offset) int {
+		return cmp.Compare(e.Start, offset)
+	})
+	switch {
+	case found:
+		return epochs[i].Epoch
+	case i > 0:
+		return epochs[i-1].Epoch
 	}
 	return messages.NoEpoch
 }
