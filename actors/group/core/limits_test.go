@@ -1,0 +1,114 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"understudy/messages"
+)
+
+// TestTooMuchIsRefused has members say more than a group keeps. The one that is
+// there does not notice.
+func TestTooMuchIsRefused(t *testing.T) {
+	s := DefaultSettings()
+	g := New("g", &s)
+	now := Time{Clock: 1000, Wall: 1_700_000_000_000}
+	answers := func() (all []Answer) {
+		for e := (Effects{}); g.Take(&e); {
+			all = append(all, e.Answers...)
+		}
+		return all
+	}
+	fine := Join{SessionTimeout: 10_000, RebalanceTimeout: 10_000, ProtocolType: "consumer", Protocols: []Protocol{{Name: "range"}}}
+	g.Join(now, fine, "1", "fine")
+	if a := answers(); len(a) != 0 {
+		t.Fatalf("have %+v", a)
+	}
+	many := make([]Protocol, maxProtocols+1)
+	for i := range many {
+		many[i].Name = fmt.Sprint("p", i)
+	}
+	for what, c := range map[string]struct {
+		change func(*Join)
+		want   messages.Kind
+	}{
+		"a million bytes":      {func(j *Join) { j.Protocols = []Protocol{{"range", make([]byte, 1_000_000)}} }, messages.MessageTooLarge},
+		"too many protocols":   {func(j *Join) { j.Protocols = many }, messages.InconsistentGroupProtocol},
+		"one protocol twice":   {func(j *Join) { j.Protocols = []Protocol{{Name: "range"}, {Name: "range"}} }, messages.InconsistentGroupProtocol},
+		"a long protocol name": {func(j *Join) { j.Protocols = []Protocol{{Name: strings.Repeat("x", 2000)}} }, messages.InconsistentGroupProtocol},
+		"a long instance":      {func(j *Join) { j.InstanceID = strings.Repeat("x", 2000) }, messages.InvalidRequest},
+		"a long member id":     {func(j *Join) { j.MemberID = strings.Repeat("x", 2000) }, messages.InvalidRequest},
+		"a long protocol type": {func(j *Join) { j.ProtocolType = strings.Repeat("x", 2000) }, messages.InvalidRequest},
+	} {
+		j := fine
+		c.change(&j)
+		g.Join(now, j, "2", what)
+		if a := answers(); len(a) != 1 || messages.KindOf(a[0].Value.(Joined).Err) != c.want {
+			t.Errorf("%s: have %+v, want %v", what, a, c.want)
+		}
+	}
+	if d := g.Describe(); len(d.Members) != 1 || d.State != PreparingRebalance {
+		t.Errorf("have %+v", d)
+	}
+	check(t, g)
+}
+
+// TestAGroupKeepsOnlySoMuch has ever more members say a lot: there is an end, and
+// what is kept of a client's name is short.
+func TestAGroupKeepsOnlySoMuch(t *testing.T) {
+	s := DefaultSettings()
+	g := New("g", &s)
+	now := Time{Clock: 1000}
+	large := Join{
+		Client: Client{ID: strings.Repeat("c", 30_000)}, SessionTimeout: 10_000, ProtocolType: "consumer",
+		Protocols: []Protocol{{"range", make([]byte, maxSubscription-10)}},
+	}
+	for i := range 2 * maxGroup / maxSubscription {
+		g.Join(now, large, fmt.Sprint(i), i)
+	}
+	var e Effects
+	g.Take(&e)
+	for _, a := range e.Answers {
+		if messages.KindOf(a.Value.(Joined).Err) != messages.GroupMaxSizeReached {
+			t.Errorf("have %+v", a)
+		}
+	}
+	if len(e.Answers) == 0 || g.bytes > maxGroup || len(g.members[0].id) > 2*maxClient {
+		t.Errorf("%d are refused, %d bytes are kept, and an id of %d", len(e.Answers), g.bytes, len(g.members[0].id))
+	}
+	check(t, g)
+}
+
+// TestAssignmentsThatAreTooLargeAreNotKept has the leader say too much: everybody
+// is told, and joins again.
+func TestAssignmentsThatAreTooLargeAreNotKept(t *testing.T) {
+	s := DefaultSettings()
+	g := New("g", &s)
+	now := Time{Clock: 1000}
+	g.Join(now, Join{SessionTimeout: 10_000, RebalanceTimeout: -1, ProtocolType: "consumer", Protocols: []Protocol{{Name: "range"}}}, "1", "join")
+	now.Clock += s.InitialDelay
+	g.Tick(now)
+	g.Sync(now, Sync{Member: Member{MemberID: "-1", Generation: 1}, Assignments: map[string][]byte{"-1": make([]byte, maxGroup+1)}}, "sync")
+	var e Effects
+	g.Take(&e)
+	last := e.Answers[len(e.Answers)-1]
+	if v, ok := last.Value.(Synced); !ok || messages.KindOf(v.Err) != messages.MessageTooLarge || len(e.Writes) != 0 || g.state != PreparingRebalance {
+		t.Errorf("have %+v in %s", last, g.state)
+	}
+	check(t, g)
+}
+
+func TestNamesOfGroups(t *testing.T) {
+	for name, want := range map[string]messages.Kind{
+		"": messages.InvalidGroupID, "odd \x00 \xff \u2603": messages.Unknown, strings.Repeat("x", 32767): messages.Unknown,
+		strings.Repeat("x", 32768): messages.InvalidGroupID,
+	} {
+		if have := messages.KindOf(CheckName("join", name, false)); have != want {
+			t.Errorf("a name of %d bytes: have %v, want %v", len(name), have, want)
+		}
+	}
+	if err := CheckName("commit", "", true); err != nil {
+		t.Error(err)
+	}
+}
