@@ -97,6 +97,11 @@ crash: kcat strace ## kill the binary under load, damage its files (installs the
 	$(GO) tool staticcheck -tags crash ./integration/crash
 	$(GO) test -tags crash -count=1 -timeout 15m ./integration/crash
 
+SEEDS ?= 2000
+.PHONY: sim
+sim: ## simulate whole clusters: SEEDS histories, or that of SEED, with some of its FAULTS
+	$(GO) run ./integration/sim/simulate -seeds $(SEEDS) -seed $(or $(SEED),0) -faults "$(FAULTS)" -commit $$(git rev-parse --short HEAD)
+
 .PHONY: figures
 figures: ## measure the binary beside this machine's limits (10 minutes, 20 GB)
 	$(GO) run ./integration/figures

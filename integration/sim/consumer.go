@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"bytes"
+
+	"understudy/messages"
+	"understudy/messages/batch"
+)
+
+// consumer reads partitions from their start on, and compares what it gets.
+type consumer struct {
+	*client
+	number int
+	places []*position
+}
+
+// position is how far a consumer has come in a partition.
+type position struct {
+	tp   messages.TopicPartition
+	next messages.Offset
+	read int64
+}
+
+func (s *Sim) newConsumer(number int) *consumer {
+	c := &consumer{client: newClient(s), number: number}
+	for i, tp := range s.partitions {
+		if i == number%len(s.partitions) || s.rnd.client.IntN(2) == 0 {
+			at := &position{tp: tp}
+			c.places = append(c.places, at)
+			s.after(s.rnd.client.Int64N(second), func() { c.poll(at) })
+		}
+	}
+	return c
+}
+
+// fetched is the answer to a fetch.
+type fetched struct {
+	err       error
+	bytes     []byte
+	start, hw messages.Offset
+}
+
+// poll fetches what follows.
+func (c *consumer) poll(at *position) {
+	s := c.s
+	to := c.known(at.tp)
+	if to.id == messages.NoBroker {
+		c.refresh(at.tp, func() { c.poll(at) })
+		return
+	}
+	from := at.next
+	c.ask(to.id, s.cfg.requestTimeout, func(p *process, reply func(any)) {
+		reply(p.fetch(at.tp, from, to.epoch))
+	}, func(err error, value any) {
+		wait := s.cfg.pollPause/2 + s.rnd.client.Int64N(s.cfg.pollPause)
+		got, ok := value.(fetched)
+		if ok {
+			err = got.err
+		}
+		if s.verbose {
+			s.say("consumer %d gets %d bytes of %v from %d, of node %d, epoch %d: %v", c.number, len(got.bytes), at.tp, from, to.id, to.epoch, err)
+		}
+		if err != nil {
+			c.forget(at.tp)
+		}
+		if ok {
+			c.take(at, got)
+		}
+		if len(got.bytes) > 0 {
+			wait = 5 * millisecond
+		}
+		s.after(wait, func() { c.poll(at) })
+	})
+}
+
+// maxFetch is how many bytes a fetch brings at most, but for the first batch.
+const maxFetch = 32 << 10
+
+// fetch is what a node answers a consumer, by the rules of the kafka package.
+func (p *process) fetch(tp messages.TopicPartition, from messages.Offset, epoch messages.LeaderEpoch) fetched {
+	h, err := p.serves(tp)
+	if err != nil {
+		return fetched{err: err}
+	}
+	v := h.View()
+	switch {
+	case v == nil:
+		return fetched{err: errElsewhere}
+	case v.Err != nil:
+		return fetched{err: v.Err}
+	case epoch < v.Epoch:
+		return fetched{err: messages.E("fetch", messages.FencedLeaderEpoch, tp.String(), nil)}
+	case epoch > v.Epoch:
+		return fetched{err: messages.E("fetch", messages.UnknownLeaderEpoch, tp.String(), nil)}
+	case from < v.Log.LogStart || from > v.Log.End:
+		return fetched{err: messages.E("fetch", messages.OffsetOutOfRange, tp.String(), nil), start: v.Log.LogStart, hw: v.Log.End}
+	case from >= v.Log.HighWatermark:
+		return fetched{start: v.Log.LogStart, hw: v.Log.HighWatermark}
+	}
+	slice, err := v.Log.Read(from, maxFetch, true)
+	if err != nil || slice == nil {
+		return fetched{err: err}
+	}
+	defer slice.Release()
+	raw, err := slice.Bytes(nil)
+	return fetched{err: err, bytes: raw, start: v.Log.LogStart, hw: v.Log.HighWatermark}
+}
+
+// take compares what has come with what was committed.
+func (c *consumer) take(at *position, got fetched) {
+	s := c.s
+	b := s.model.books[at.tp]
+	if got.err != nil {
+		c.refused(b, at, got)
+		return
+	}
+	rest := got.bytes
+	for len(rest) > 0 {
+		one, after, err := batch.Next(rest)
+		if err != nil {
+			break // cut off
+		}
+		rest = after
+		if one.NextOffset() <= at.next {
+			continue
+		}
+		if err := one.CheckCRC(); err != nil {
+			s.wrong("corrupt-read", "consumer %d: %v at %d: %v", c.number, at.tp, one.BaseOffset(), err)
+			return
+		}
+		if one.BaseOffset() > at.next && !b.lossy && one.BaseOffset() > b.start {
+			s.wrong("int-poll-skip", "consumer %d: %v at %d, after %d", c.number, at.tp, one.BaseOffset(), at.next)
+			return
+		}
+		if !c.compare(b, at, one) {
+			return
+		}
+		at.next = one.NextOffset()
+		at.read++
+		s.count("consumed")
+	}
+}
+
+func (c *consumer) compare(b *book, at *position, one batch.Batch) bool {
+	s := c.s
+	if b.lossy {
+		return true
+	}
+	rec, found := b.at(one.BaseOffset())
+	number := numberOf(one)
+	switch {
+	case !found:
+		s.wrong("read-uncommitted", "consumer %d: %v at %d is batch %d, and nothing is committed there", c.number, at.tp, one.BaseOffset(), number)
+	case rec.number != number:
+		s.wrong("inconsistent-offsets", "consumer %d: %v at %d is batch %d, and %v was committed", c.number, at.tp, one.BaseOffset(), number, rec)
+	case s.model.sent[number].crc == one.CRC() && !bytes.Equal(one[batch.HeaderSize:], s.model.sent[number].raw[batch.HeaderSize:]):
+		s.wrong("corrupt-read", "consumer %d: %v at %d: other bytes than were sent", c.number, at.tp, one.BaseOffset())
+	default:
+		return true
+	}
+	return false
+}
+
+// refused takes an error. Of an offset that is out of range there must be nothing
+// any more.
+func (c *consumer) refused(b *book, at *position, got fetched) {
+	s := c.s
+	s.count("fetch: " + messages.KindOf(got.err).String())
+	switch {
+	case messages.KindOf(got.err) != messages.OffsetOutOfRange:
+		if !retriable(got.err) {
+			s.wrong("refused", "consumer %d: %v at %d: %v", c.number, at.tp, at.next, got.err)
+		}
+	case at.next < got.start || b.lossy:
+		at.next = got.start
+	default:
+		s.wrong("lost-write", "consumer %d: %v at %d is out of range %d to %d", c.number, at.tp, at.next, got.start, got.hw)
+	}
+}
