@@ -429,6 +429,18 @@ func TestCommitsShareAppends(t *testing.T) {
 			t.Fatal("not all have come")
 		}
 	}
+	// A group that has answered twice since has told the shard what it wants written,
+	// and a shard that answers after that has taken it.
+	for _, name := range names {
+		for range 2 {
+			if _, err := b.groups.Describe(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := b.groups.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	close(gate)
 	committed.Wait()
 	v := b.groups.o.Partitions.Lookup(s.tp).View().Log
@@ -439,8 +451,8 @@ func TestCommitsShareAppends(t *testing.T) {
 		}
 		defer slice.Release()
 		return slice.Bytes(nil)
-	}); n > 20 {
-		t.Errorf("%d commits took %d batches", len(names), n)
+	}); n > 3 {
+		t.Errorf("%d commits took %d batches", len(names)+1, n)
 	}
 }
 
