@@ -50,7 +50,7 @@ func (f *fetching) read(image *metadata.Image, p *fetchPart, left int) error {
 	if err != nil {
 		return err
 	}
-	if err := checkEpoch(p.leaderEpoch, view.Epoch); err != nil {
+	if err := view.check(p.leaderEpoch); err != nil {
 		return err
 	}
 	if p.lastEpoch != messages.NoEpoch {
@@ -92,22 +92,27 @@ func (f *fetching) find(image *metadata.Image, p *fetchPart) (View, error) {
 		return View{}, errElsewhere
 	}
 	view := p.target.View()
-	if view.Err == nil && f.version >= 13 && view.TopicID != p.id {
+	if f.version >= 13 && view.TopicID != p.id {
 		return View{}, errNoTopicID
 	}
-	return view, view.Err
+	return view, nil
 }
 
-// checkEpoch compares the leader epoch that a client knows with the real one.
-func checkEpoch(known, current messages.LeaderEpoch) error {
+// check says why a replica cannot serve a client that knows of a leader epoch (-1:
+// that does not say). Where a replica that does not lead is asked about an earlier
+// epoch, Kafka says that the epoch is fenced; here the client is told that the
+// leader is another, since clients move to a leader that is named with that error
+// at once, and after the other look for it first.
+func (v *View) check(known messages.LeaderEpoch) error {
 	switch {
-	case known == messages.NoEpoch || known == current:
-		return nil
-	case known < current:
-		return errFenced
-	default:
+	case known > v.Epoch && (v.Err == nil || messages.KindOf(v.Err) == messages.NotLeader):
 		return errUnknownEpoch
+	case v.Err != nil:
+		return v.Err
+	case known != messages.NoEpoch && known < v.Epoch:
+		return errFenced
 	}
+	return nil
 }
 
 // readRecords reads a partition's records. The first records of an answer are a

@@ -148,10 +148,7 @@ func (b *Broker) leading(tp messages.TopicPartition, known messages.LeaderEpoch)
 		return nil, View{}, err
 	}
 	view := p.View()
-	if view.Err != nil {
-		return p, view, view.Err
-	}
-	return p, view, checkEpoch(known, view.Epoch)
+	return p, view, view.check(known)
 }
 
 // local finds the local replica of a partition, or says why there is none.

@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"errors"
+
 	"understudy/actors/partition"
 	"understudy/messages"
 	"understudy/persistence/log"
@@ -21,7 +23,7 @@ func (r registry) Lookup(tp messages.TopicPartition) Partition {
 
 type localPartition struct{ *partition.Handle }
 
-var errOpening = messages.E("partition", messages.LeaderNotAvailable, "", nil)
+var errOpening = messages.E("partition", messages.NotLeader, "", errors.New("it is being opened"))
 
 func (p localPartition) View() View {
 	v := p.Handle.View()

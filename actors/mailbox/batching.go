@@ -62,13 +62,14 @@ func (m *Batching) PostSystemMessage(message any) {
 	m.schedule(true)
 }
 
-// schedule starts a run unless one is going on, and unlocks.
+// schedule starts a run unless one is going on, and unlocks. Before there is an
+// actor nothing runs: the first message that the library posts to it starts a run.
 func (m *Batching) schedule(wanted bool) {
-	start := wanted && !m.running
+	start, dispatcher := wanted && !m.running && m.dispatcher != nil, m.dispatcher
 	m.running = m.running || start
 	m.mu.Unlock()
 	if start {
-		m.dispatcher.Schedule(m.run)
+		dispatcher.Schedule(m.run)
 	}
 }
 
@@ -94,6 +95,8 @@ func (m *Batching) Divert(take func(message any) bool) {
 
 // RegisterHandlers is called by the actor library before the first message.
 func (m *Batching) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.invoker, m.dispatcher = invoker, dispatcher
 }
 

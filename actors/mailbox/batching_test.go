@@ -99,6 +99,24 @@ func TestWhatIsDivertedNeverReachesTheActor(t *testing.T) {
 	}
 }
 
+// TestWhatComesBeforeTheActorWaitsForIt posts to a mailbox whose actor is spawned
+// later.
+func TestWhatComesBeforeTheActorWaitsForIt(t *testing.T) {
+	box := NewBatching()
+	box.PostUserMessage("early")
+	r := &recorder{got: make(chan []any), gate: make(chan struct{})}
+	close(r.gate)
+	system := actor.NewActorSystem()
+	pid := system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return r }, actor.WithMailbox(func() actor.Mailbox { return box })))
+	if got := <-r.got; len(got) != 1 || got[0] != "early" {
+		t.Errorf("at first the actor got %v", got)
+	}
+	system.Root.Send(pid, "later")
+	if got := <-r.got; len(got) != 1 || got[0] != "later" {
+		t.Errorf("then it got %v", got)
+	}
+}
+
 func TestNoMessageIsLostBetweenManySenders(t *testing.T) {
 	const senders, each = 8, 5000
 	var seen atomic.Int64

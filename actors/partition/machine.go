@@ -348,6 +348,8 @@ func (m *Machine) changeLog(e *replica.Effects) error {
 	return err
 }
 
+var errNobodyLeads = errors.New("nobody leads it")
+
 // publish shows readers the log as it is now, and who leads.
 func (m *Machine) publish() {
 	s := m.core.Status()
@@ -358,10 +360,11 @@ func (m *Machine) publish() {
 	case replica.Broken:
 		v.Err = messages.E("partition", messages.StorageError, m.tp.String(), errors.New("the replica is broken"))
 	default:
-		v.Err = messages.E("partition", messages.NotLeader, m.tp.String(), nil)
+		var why error
 		if s.Leader == messages.NoBroker {
-			v.Err = messages.E("partition", messages.LeaderNotAvailable, m.tp.String(), nil)
+			why = errNobodyLeads
 		}
+		v.Err = messages.E("partition", messages.NotLeader, m.tp.String(), why)
 	}
 	m.world.Publish(v)
 }

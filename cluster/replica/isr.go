@@ -36,6 +36,10 @@ func (r *Replica) arrange() {
 		f.down = slices.Contains(r.down, f.id)
 		isr := slices.Contains(a.ISR, f.id)
 		if isr != f.isr {
+			f.goal = messages.NoOffset
+			if f.lagging {
+				f.goal = f.mark
+			}
 			f.lagging, f.lost, f.joining, f.markTime = false, false, false, 0
 		}
 		f.isr, f.proposed = isr, false
@@ -57,10 +61,12 @@ func (r *Replica) changeISR(previous []messages.BrokerID) {
 }
 
 // joins reports whether a follower may join the in-sync set: it has all that is
-// committed, by this leader or before it.
+// committed, by this leader or before it. One that fell behind must also have
+// reached where the log ended then: with too few in sync nothing is committed, and
+// it would be back, and waited for, before it has got on.
 func (r *Replica) joins(f *progress) bool {
 	match := f.match(r.settings.WriteCaching)
-	return !f.isr && f.replica && !f.down && f.streaming && match >= r.hw && match >= r.lead.epochStart
+	return !f.isr && f.replica && !f.down && f.streaming && match >= max(r.hw, r.lead.epochStart, f.goal)
 }
 
 // leaves is why a member must leave the in-sync set; 0: it need not.

@@ -84,11 +84,12 @@ type progress struct {
 
 	mark     messages.Offset // the log end at markTime: lagging is not having reached it for too long
 	markTime timer
+	goal     messages.Offset // left for lagging, and does not join again below this; NoOffset: did not
 }
 
 // newProgress is what is known of a follower at the start of a leadership.
 func newProgress(id messages.BrokerID, end messages.Offset) *progress {
-	f := &progress{id: id, broker: -1}
+	f := &progress{id: id, broker: -1, goal: messages.NoOffset}
 	f.forget(end)
 	return f
 }
