@@ -392,6 +392,22 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+// The request in which librdkafka 2.16 asks for all topics, byte for byte: its list
+// of topics is null, and three bytes are too many.
+func TestMetadataOfLibrdkafka(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	frame := []byte("\x00\x00\x00\x19\x00\x03\x00\x0c\x00\x00\x00\x03\x00\x07rdkafka\x00" + "\x00\x00\x00\x00\x01\x00\x00")
+	if _, err := c.conn.Write(frame); err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version = 12
+	if resp := c.receive(req, 3).(*kmsg.MetadataResponse); len(resp.Topics) != 2 {
+		t.Errorf("have %+v", resp.Topics)
+	}
+}
+
 func TestMetadataCreatesOnlyWhereAllowed(t *testing.T) {
 	f := newFakeCluster(t)
 	h := serve(t, f, nil)

@@ -121,10 +121,12 @@ const smallRequest = 16 << 10
 
 // answer decodes a request with kmsg, has it answered, and replies.
 func (b *Broker) answer(c call) {
-	if err := c.api.parsed.Scan(c.version, c.body); err != nil {
+	body, err := c.api.scan(c.version, c.body)
+	if err != nil {
 		b.refuse(c.r, "malformed "+c.api.name)
 		return
 	}
+	c.body = body
 	c.r.MayBlock()
 	cost := b.holdDecoding(len(c.body))
 	defer func() { b.decoding.Release(cost) }()

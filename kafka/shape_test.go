@@ -74,7 +74,8 @@ func decodes(a *api, version int16, body []byte) bool {
 	case 1:
 		return (&fetching{version: version, flex: flex}).decode(body)
 	}
-	if a.parsed.Scan(version, body) != nil {
+	body, err := a.scan(version, body)
+	if err != nil {
 		return false
 	}
 	req := kmsg.RequestForKey(a.key)
@@ -101,8 +102,8 @@ func TestShapesAreThoseOfTheProtocol(t *testing.T) {
 				if !decodes(&a, v, body) {
 					t.Fatalf("%s version %d refuses %x", a.name, v, body)
 				}
-				if decodes(&a, v, append(body, 0)) {
-					t.Fatalf("%s version %d takes a byte too many behind %x", a.name, v, body)
+				if decodes(&a, v, append(body, 0)) != a.trailing {
+					t.Fatalf("%s version %d: a byte too many behind %x", a.name, v, body)
 				}
 				for cut := range len(body) {
 					if decodes(&a, v, body[:cut]) {

@@ -31,7 +31,20 @@ type api struct {
 	// answer. It must not wait, and ends the request itself.
 	direct func(b *Broker, c call)
 
+	// trailing says that bytes behind a request are passed over, as Kafka does
+	// with every request: some client leaves some.
+	trailing bool
+
 	parsed *wire.Shape
+}
+
+// scan checks the shape of a request and cuts off what may stand behind it.
+func (a *api) scan(version int16, body []byte) ([]byte, error) {
+	if !a.trailing {
+		return body, a.parsed.Scan(version, body)
+	}
+	rest, err := a.parsed.ScanPrefix(version, body)
+	return body[:len(body)-len(rest)], err
 }
 
 // call is a request on its way through its API.

@@ -185,12 +185,22 @@ func (p *shapeParser) typ(word string) node {
 // left over, or gives ErrMalformed. It allocates nothing, and its time is bounded
 // by the body's length.
 func (s *Shape) Scan(version int16, body []byte) error {
-	sc := scanner{version: version, flexible: s.Flexible(version)}
-	r := NewReader(body, sc.flexible)
-	if !sc.scan(&r, &s.root) || r.Len() > 0 {
+	rest, err := s.ScanPrefix(version, body)
+	if err == nil && len(rest) > 0 {
 		return ErrMalformed
 	}
-	return nil
+	return err
+}
+
+// ScanPrefix is Scan for a request behind which something may be left over; it
+// returns that.
+func (s *Shape) ScanPrefix(version int16, body []byte) (rest []byte, err error) {
+	sc := scanner{version: version, flexible: s.Flexible(version)}
+	r := NewReader(body, sc.flexible)
+	if !sc.scan(&r, &s.root) {
+		return nil, ErrMalformed
+	}
+	return r.Take(r.Len()), nil
 }
 
 type scanner struct {
