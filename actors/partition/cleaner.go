@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,13 +18,14 @@ import (
 
 // Cleaner compacts the logs of a broker's compacted topics, leaders' and
 // followers' alike, one at a time and those first of which most is to be done.
-// One goroutine runs it. Its memory is bounded, whatever it compacts.
+// Its memory is bounded, whatever it compacts.
 type Cleaner struct {
 	Shared  *Shared
 	Backoff func() time.Duration // how long to wait when there was nothing to do (log.cleaner.backoff.ms)
 	Memory  func() int64         // bytes for the keys of a log (log.cleaner.dedupe.buffer.size)
 	Rate    func() int64         // bytes per second to read and write; 0: any (log.cleaner.io.max.bytes.per.second)
 
+	mu     sync.Mutex // held during a round, so that there is one at a time
 	worker compact.Worker
 	memory int64 // that the worker's map was made for
 	pace   pacer
@@ -52,16 +54,25 @@ func (c *Cleaner) Run(ctx context.Context) {
 		if c.Round(ctx) > 0 {
 			continue
 		}
-		if c.worker.Map != nil {
-			c.worker.Map.Free()
-		}
+		c.rest()
 		wait(ctx, c.Backoff())
+	}
+}
+
+// rest lets go of memory that is not needed for now.
+func (c *Cleaner) rest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.worker.Map != nil {
+		c.worker.Map.Free()
 	}
 }
 
 // Round compacts every log that is to be compacted, the dirtiest first, and tells
 // how many.
 func (c *Cleaner) Round(ctx context.Context) (cleaned int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, h := range c.survey(ctx) {
 		switch done, err := c.clean(ctx, h); {
 		case err == nil && done:
