@@ -234,6 +234,31 @@ func TestANodeIsCutOffUnderLoad(t *testing.T) {
 	c.compare("orders", 6)
 }
 
+// TestTheControllerIsCutOffWithItsLock is about a machine that is cut off together
+// with its agent, so that nobody frees the lock: the others have to.
+func TestTheControllerIsCutOffWithItsLock(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for silence to count")
+	}
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	l := c.load("orders", 6)
+	l.await(100)
+	i := c.victim(true)
+	l.takeGap()
+	c.wires[i].Mute(true)
+	c.brokers[i].Seat().Strand()
+	l.await(100)
+	t.Logf("longest gap %v", l.takeGap().Round(time.Millisecond))
+	c.wires[i].Mute(false)
+	c.brokers[i].Seat().Cut(false)
+	c.awaitInSync("orders", 3)
+	l.await(100)
+	l.end()
+	c.compare("orders", 6)
+}
+
 // TestALeaderIsPartedFromTheController lets nothing pass between the two, though
 // both hear everybody else. The leader cannot ask the controller for an in-sync
 // set without it but through another node, and must not wait until it can.

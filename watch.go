@@ -137,6 +137,9 @@ func (n *node) saw(ev link.Event) {
 		}
 	case link.Silent:
 		n.b.replicas.PeerDown(id)
+		if n.b.cell.Image().Controller == id {
+			n.work.Go(func() { n.deposeSilent(id) })
+		}
 	case link.Refused:
 		if cannotTalk(ev.Cause) {
 			select {
@@ -157,16 +160,6 @@ func cannotTalk(cause error) bool {
 	called, ok := errors.AsType[*messages.Error](cause)
 	no, is := errors.AsType[*link.Refusal](cause)
 	return ok && called.Op == "link handshake" && is && (no.Reason == link.Incompatible || no.Reason == link.WrongSecret)
-}
-
-// depose frees the lock of a controller whose process is gone, so that nobody
-// has to wait for it to run out.
-func (n *node) depose(id messages.BrokerID) {
-	ctx, cancel := context.WithTimeout(n.ctx, graceTime)
-	defer cancel()
-	if err := n.r.Depose(ctx, id); err != nil && n.ctx.Err() == nil {
-		n.b.log.Warn().Err(err).Int32("node", id).Msg("the lock of a controller that is gone could not be freed")
-	}
 }
 
 // goneEpoch is the start of a node whose process is known to be gone, or 0.

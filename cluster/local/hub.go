@@ -50,6 +50,8 @@ type Seat struct {
 	peer link.Peer
 	dead bool
 	cut  bool
+
+	stranded bool // cut, and the hub has not noticed
 }
 
 var _ metadata.Store = (*Seat)(nil)
@@ -188,7 +190,9 @@ func (s *Seat) Acquire(ctx context.Context) (lost <-chan struct{}, err error) {
 func (s *Seat) Release(context.Context) error {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	s.hub.unlock(s)
+	if !s.stranded { // who is, cannot tell
+		s.hub.unlock(s)
+	}
 	return nil
 }
 
@@ -207,7 +211,7 @@ func (s *Seat) Alive(id messages.BrokerID) bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	other := s.hub.seats[id]
-	return other != nil && !other.dead && !other.cut
+	return other != nil && !other.dead && (!other.cut || other.stranded)
 }
 
 // Reachable reports whether the hub can be reached.
@@ -269,6 +273,15 @@ func (s *Seat) Die() {
 	})
 }
 
+// Strand cuts the node off without the hub noticing: it keeps the lock if it has
+// it, as a node does that is cut off together with its agent.
+func (s *Seat) Strand() {
+	s.hub.mu.Lock()
+	s.stranded = true
+	s.hub.mu.Unlock()
+	s.Cut(true)
+}
+
 // Cut cuts the broker off from the hub, or ends that. A lock that it holds is
 // free after a while.
 func (s *Seat) Cut(on bool) {
@@ -276,6 +289,9 @@ func (s *Seat) Cut(on bool) {
 	defer s.hub.mu.Unlock()
 	s.cut = on
 	s.hub.change()
+	if s.stranded = s.stranded && on; s.stranded {
+		return
+	}
 	time.AfterFunc(deadFor, func() {
 		s.hub.mu.Lock()
 		defer s.hub.mu.Unlock()
