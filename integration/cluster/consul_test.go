@@ -32,10 +32,12 @@ const (
 	consulSerf = 8301
 )
 
-// consulConfig has the servers elect as quickly as Consul recommends for production.
+// consulConfig has the servers elect as quickly as Consul recommends for
+// production. One that was cut off for a moment stays one of them.
 const consulConfig = `
 ports { serf_wan = -1, dns = -1, grpc = -1, grpc_tls = -1 }
 performance { raft_multiplier = 1 }
+autopilot { cleanup_dead_servers = false, server_stabilization_time = "1s" }
 disable_update_check = true
 leave_on_terminate = false
 `
@@ -136,6 +138,22 @@ func (a *agent) call(ctx context.Context, method, path string, answer any) error
 		return nil
 	}
 	return json.Unmarshal(body, answer)
+}
+
+// awaitWhole waits until all servers have found together, so that any one can be
+// lost without the others losing their majority.
+func (a *agent) awaitWhole(ctx context.Context, servers int) error {
+	return await(ctx, "all servers of Consul's", func(ctx context.Context) error {
+		var health struct {
+			Healthy          bool
+			FailureTolerance int
+		}
+		err := a.call(ctx, http.MethodGet, "/v1/operator/autopilot/health", &health)
+		if err == nil && (!health.Healthy || health.FailureTolerance < (servers-1)/2) {
+			err = fmt.Errorf("consul says %+v", health)
+		}
+		return err
+	})
 }
 
 // leads reports whether this server is the leader of its peers, as they say.

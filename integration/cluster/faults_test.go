@@ -280,7 +280,7 @@ func leaders(v view) (list []int32) {
 
 // steady waits until the cluster is whole, and clients have found all of it.
 func (tr *trial) steady(ctx context.Context) error {
-	if err := tr.awaitInSync(ctx, tr.loads.topic); err != nil {
+	if err := errors.Join(tr.consuls[0].awaitWhole(ctx, len(tr.consuls)), tr.awaitInSync(ctx, tr.loads.topic)); err != nil {
 		return err
 	}
 	sleep(ctx, chance(tr.rand, *settle, *settle*3/2))
