@@ -115,13 +115,20 @@ func (c *cutter) file(f *memFile) *memFile {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	now := f.content.clone()
-	switch c.draw() {
+	loss := c.draw()
+	switch loss {
 	case LoseAll:
 		undo(&now, f.journal)
 	case LoseTorn:
 		c.tear(&now, f.journal)
 	case LosePages:
 		c.tossPages(&now, f.journal)
+	}
+	for _, page := range slices.Sorted(maps.Keys(f.failed)) {
+		p, begin := f.failed[page], page*pageSize
+		if begin < now.size && (!p.again || loss == LoseAll) {
+			now.writeAt(p.was[:min(pageSize, now.size-begin)], begin, nil)
+		}
 	}
 	c.to.used.Add(now.allocated)
 	return &memFile{content: now, linked: true}

@@ -385,3 +385,20 @@ func TestWithoutPowerCutsNothingIsRemembered(t *testing.T) {
 		t.Errorf("got error %v, want not exist", err)
 	}
 }
+
+// TestAFailedSyncIsNotMadeUpForByTheNext: what it was to write is there until the
+// power goes, unless it is written once more.
+func TestAFailedSyncIsNotMadeUpForByTheNext(t *testing.T) {
+	m, f := volatile(t, "0123")
+	f.WriteAt([]byte("lost"), 4)
+	f.(interface{ FailSync() }).FailSync()
+	wantContent(t, m, "a", "0123lost")
+	must(t, f.Sync())
+	for _, loss := range []Loss{LoseAll, LoseNone, LosePages} {
+		wantContent(t, m.Cut(loss, coins(1)), "a", "0123\x00\x00\x00\x00")
+	}
+	f.WriteAt([]byte("kept"), 4)
+	wantContent(t, m.Cut(LoseAll, nil), "a", "0123\x00\x00\x00\x00")
+	must(t, f.Sync())
+	wantContent(t, m.Cut(LoseAll, nil), "a", "0123kept")
+}

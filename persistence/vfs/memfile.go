@@ -3,6 +3,7 @@ package vfs
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -13,9 +14,10 @@ import (
 type memFile struct {
 	mu      sync.RWMutex
 	content sparse
-	journal []fileChange // what was done since the last Sync, oldest first; only with PowerCuts
-	handles int          // open handles
-	linked  bool         // has a name
+	journal []fileChange     // what was done since the last Sync, oldest first; only with PowerCuts
+	failed  map[int64]*failedPage // by number; see FailSync
+	handles int              // open handles
+	linked  bool             // has a name
 }
 
 // fileChange is what takes back one write or truncation.
@@ -131,6 +133,7 @@ func (f *memFile) write(m *Mem, buffers [][]byte, off int64) (int64, error) {
 			break
 		}
 	}
+	f.redo(off, done)
 	if m.options.PowerCuts {
 		f.journal = append(f.journal, fileChange{
 			offset: off, length: done, oldSize: oldSize, old: old[:min(int64(len(old)), done)],
@@ -145,6 +148,46 @@ func (f *memFile) sync() {
 	defer f.mu.Unlock()
 	clear(f.journal)
 	f.journal = f.journal[:0]
+	maps.DeleteFunc(f.failed, func(_ int64, p *failedPage) bool { return p.again })
+}
+
+// failSync leaves the changes since the last sync visible, and takes them for
+// written, as a system does whose sync has failed: no later sync writes them. Only
+// a page that is written to once more is.
+func (f *memFile) failSync() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.content.clone()
+	undo(&before, f.journal)
+	for _, page := range changedPages(f.journal) {
+		if known := f.failed[page]; known != nil {
+			known.again = false
+			continue
+		}
+		was := make([]byte, pageSize)
+		before.readAt(was, page*pageSize)
+		if f.failed == nil {
+			f.failed = map[int64]*failedPage{}
+		}
+		f.failed[page] = &failedPage{was: was}
+	}
+	clear(f.journal)
+	f.journal = f.journal[:0]
+}
+
+// redo takes note that pages are written to: the next sync writes them.
+func (f *memFile) redo(off, length int64) {
+	for page := off / pageSize; len(f.failed) > 0 && page*pageSize < off+length; page++ {
+		if p := f.failed[page]; p != nil {
+			p.again = true
+		}
+	}
+}
+
+// failedPage is a page whose sync has failed.
+type failedPage struct {
+	was   []byte // as it is on disk
+	again bool   // written to since, so that the next sync writes it
 }
 
 func totalLength(buffers [][]byte) int64 {
@@ -242,6 +285,15 @@ func (h *memHandle) Sync() error {
 	}
 	f.sync()
 	return nil
+}
+
+// FailSync is a Sync that fails, as a disk makes it: what was written since the last
+// one can still be read, and is lost with the power even if a later Sync succeeds,
+// unless it is written once more. Only with MemOptions.PowerCuts.
+func (h *memHandle) FailSync() {
+	if f := h.file.Load(); f != nil && h.m.options.PowerCuts {
+		f.failSync()
+	}
 }
 
 func (h *memHandle) Truncate(size int64) error {
