@@ -63,7 +63,7 @@ func (s solitude) Resign(tp messages.TopicPartition, r replica.Resignation) {
 }
 
 func newBroker(t testing.TB) *broker {
-	b := &broker{t: t, disk: vfs.NewMem(vfs.MemOptions{PowerCuts: true}), settings: DefaultSettings(), cell: metadata.NewCell()}
+	b := &broker{t: t, disk: vfs.NewMem(vfs.MemOptions{PowerCuts: true}), settings: DefaultSettings(), cell: metadata.NewCell(), failures: make(chan supervision.Failure, 64)}
 	b.settings.InitialDelay, b.settings.MinSession = 10, 1
 	b.settings.Partitions = 4
 	return b
@@ -75,7 +75,6 @@ func (b *broker) start() *broker {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.failures = make(chan supervision.Failure, 64)
 	restarts := &supervision.Backoff{Initial: time.Millisecond, Max: 10 * time.Millisecond, Healthy: time.Minute,
 		OnFailure: func(f supervision.Failure) {
 			if os.Getenv("UNDERSTUDY_TEST_LOG") != "" {
