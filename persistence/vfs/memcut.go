@@ -126,7 +126,7 @@ func (c *cutter) file(f *memFile) *memFile {
 	}
 	for _, page := range slices.Sorted(maps.Keys(f.failed)) {
 		p, begin := f.failed[page], page*pageSize
-		if begin < now.size && (!p.again || loss == LoseAll) {
+		if begin < now.size && loss != LoseNone && (!p.again || loss == LoseAll) {
 			now.writeAt(p.was[:min(pageSize, now.size-begin)], begin, nil)
 		}
 	}

@@ -394,7 +394,8 @@ func TestAFailedSyncIsNotMadeUpForByTheNext(t *testing.T) {
 	f.(interface{ FailSync() }).FailSync()
 	wantContent(t, m, "a", "0123lost")
 	must(t, f.Sync())
-	for _, loss := range []Loss{LoseAll, LoseNone, LosePages} {
+	wantContent(t, m.Cut(LoseNone, nil), "a", "0123lost")
+	for _, loss := range []Loss{LoseAll, LoseTorn, LosePages} {
 		wantContent(t, m.Cut(loss, coins(1)), "a", "0123\x00\x00\x00\x00")
 	}
 	f.WriteAt([]byte("kept"), 4)

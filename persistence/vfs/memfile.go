@@ -14,10 +14,10 @@ import (
 type memFile struct {
 	mu      sync.RWMutex
 	content sparse
-	journal []fileChange     // what was done since the last Sync, oldest first; only with PowerCuts
+	journal []fileChange          // what was done since the last Sync, oldest first; only with PowerCuts
 	failed  map[int64]*failedPage // by number; see FailSync
-	handles int              // open handles
-	linked  bool             // has a name
+	handles int                   // open handles
+	linked  bool                  // has a name
 }
 
 // fileChange is what takes back one write or truncation.
