@@ -79,7 +79,9 @@ type dumpedBatch struct {
 	BaseSequence  int32          `json:"base_sequence"`
 	LastSequence  int32          `json:"last_sequence"`
 	Transactional bool           `json:"transactional,omitempty"`
-	Control       string         `json:"control,omitempty"` // commit, abort
+	Control       string         `json:"control,omitempty"`        // commit, abort
+	Gap           bool           `json:"gap,omitempty"`            // stands for records that compaction has removed
+	DeleteHorizon string         `json:"delete_horizon,omitempty"` // when compaction may remove its tombstones
 	Records       []dumpedRecord `json:"records,omitempty"`
 }
 
@@ -129,6 +131,12 @@ func (d *dumper) writeText(b logfile.Batch) error {
 	}
 	if s.Control != "" {
 		kind += ", control: " + s.Control
+	}
+	if s.Gap {
+		kind += ", a gap that compaction has left"
+	}
+	if s.DeleteHorizon != "" {
+		kind += ", tombstones until " + s.DeleteHorizon
 	}
 	if b.HasProducer() {
 		kind += fmt.Sprintf(", producer %d/%d sequence %d-%d", s.ProducerID, s.ProducerEpoch, s.BaseSequence, s.LastSequence)
@@ -200,7 +208,10 @@ func describeBatch(b logfile.Batch) dumpedBatch {
 		File: b.File, Position: b.Position, Size: b.Size(), BaseOffset: b.BaseOffset(), LastOffset: b.LastOffset(), Count: b.NumRecords(),
 		LeaderEpoch: b.LeaderEpoch(), Compression: b.Codec().String(), MaxTimestamp: millis(b.MaxTimestamp()), CRC: fmt.Sprintf("%08x", b.CRC()),
 		TimestampType: "CreateTime", ProducerID: b.ProducerID(), ProducerEpoch: b.ProducerEpoch(), BaseSequence: b.BaseSequence(), LastSequence: b.BaseSequence(),
-		Transactional: b.IsTransactional(),
+		Transactional: b.IsTransactional(), Gap: b.IsGap(),
+	}
+	if horizon, dated := b.DeleteHorizon(); dated {
+		s.DeleteHorizon = millis(horizon)
 	}
 	if b.TimestampType() == batch.LogAppendTime {
 		s.TimestampType = "LogAppendTime"

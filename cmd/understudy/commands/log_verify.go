@@ -20,7 +20,8 @@ func newLogVerify(streams Streams) *cobra.Command {
 		Long: `Check every batch's length and checksum, that offsets follow each other and leader
 epochs never fall, and that indexes and epoch file agree with the log. Every
 problem is named with its file and byte position. The exit code is 1 if there is
-one.
+one. Offsets follow each other in compacted logs, too; those that Kafka itself has
+compacted need --compacted.
 ` + logPathHelp,
 		Args: args(1, -1, "files or directories"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -32,7 +32,8 @@ type timeIndex struct {
 	base    messages.Offset
 	entries []segment.TimeEntry
 	at      int
-	newest  int64
+	newest  int64 // of the batches that have records
+	claimed int64 // of all: one that has lost its records may still say what they had
 	blind   bool
 }
 
@@ -50,7 +51,7 @@ func (v *verifier) openIndexes(f File) (*offsetIndex, *timeIndex) {
 		}
 		index.entries = append(index.entries, e)
 	}
-	times := &timeIndex{file: stem + segment.TimeSuffix, base: f.Base, newest: messages.NoTimestamp}
+	times := &timeIndex{file: stem + segment.TimeSuffix, base: f.Base, newest: messages.NoTimestamp, claimed: messages.NoTimestamp}
 	for i, b := range v.entries(times.file, segment.TimeEntrySize) {
 		e := segment.DecodeTimeEntry(b)
 		if i > 0 && (e.Timestamp < times.entries[i-1].Timestamp || e.Offset < times.entries[i-1].Offset) {
@@ -130,9 +131,12 @@ func (x *offsetIndex) end(v *verifier) {
 }
 
 func (x *timeIndex) batch(v *verifier, b Batch) {
-	x.newest = max(x.newest, b.MaxTimestamp())
+	x.claimed = max(x.claimed, b.MaxTimestamp())
+	if !b.IsEmpty() {
+		x.newest = max(x.newest, b.MaxTimestamp())
+	}
 	for x.at < len(x.entries) && !x.blind && x.base+int64(x.entries[x.at].Offset) <= b.LastOffset() {
-		if e := x.entries[x.at]; e.Timestamp != x.newest {
+		if e := x.entries[x.at]; e.Timestamp != x.newest && e.Timestamp != x.claimed {
 			v.problem(x.file, int64(x.at*segment.TimeEntrySize), "entry says that %d is the newest time up to offset %d: it is %d", e.Timestamp, x.base+int64(e.Offset), x.newest)
 		}
 		x.at++
