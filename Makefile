@@ -117,5 +117,5 @@ netns:
 
 .PHONY: cluster
 cluster: $(CONSUL) netns ## faults on clusters of real processes; needs root and a C compiler; REPEATS=, SCENARIO=
-	staticcheck=$$($(GO) tool -n staticcheck) && $(CLUSTER) vet -tags cluster . && $$staticcheck -tags cluster .
+	staticcheck=$$($(GO) tool -n staticcheck) && $(CLUSTER) vet -tags cluster . && CGO_ENABLED=1 $$staticcheck -tags cluster .
 	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run '$(SCENARIO)' . -repeats $(REPEATS) -report $(CURDIR)/build/cluster-report.txt
