@@ -145,7 +145,7 @@ func (c *cluster) kill(i int, loss vfs.Loss) {
 	c.wires[i].Cut()
 	c.disks[i].Stop()
 	b.Abandon()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	_ = b.Stop(ctx) // which is to free memory; its disk is gone
 	c.disks[i] = c.disks[i].Cut(loss, c.coins)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func (b *Broker) trouble() error {
 // are not, from starting as if it were new.
 func (b *Broker) refuseForgotten() error {
 	image := b.cell.Image()
-	strays, err := partition.SweepDirectories(b.files, func(dir string) bool { return knownDirectory(image, dir) })
+	strays, err := partition.SweepDirectories(b.files, func(dir string) partition.Place { return placeOf(image, dir, b.self.ID) })
 	if err != nil {
 		return err
 	}
@@ -164,21 +165,19 @@ func (b *Broker) refuseForgotten() error {
 	return nil
 }
 
-// knownDirectory reports whether a directory is that of a partition in the metadata.
-func knownDirectory(image *metadata.Image, dir string) bool {
+// placeOf finds the partition of the metadata that a directory is called after.
+func placeOf(image *metadata.Image, dir string, self messages.BrokerID) partition.Place {
 	dash := strings.LastIndexByte(dir, '-')
 	if dash < 0 {
-		return false
+		return partition.Place{}
 	}
-	topic := image.Topic(dir[:dash])
-	if topic == nil {
-		return false
+	number, err := strconv.ParseInt(dir[dash+1:], 10, 32)
+	tp := messages.TopicPartition{Topic: dir[:dash], Partition: int32(number)}
+	p := image.Partition(tp)
+	if err != nil || p == nil || tp.String() != dir {
+		return partition.Place{}
 	}
-	var number int32
-	if _, err := fmt.Sscanf(dir[dash+1:], "%d", &number); err != nil {
-		return false
-	}
-	return image.Partition(messages.TopicPartition{Topic: topic.Name, Partition: number}) != nil
+	return partition.Place{Partition: tp, Topic: image.Topic(tp.Topic).ID, Here: slices.Contains(p.Replicas, self)}
 }
 
 func (b *Broker) backoff() *supervision.Backoff {
@@ -204,6 +203,7 @@ func (b *Broker) startPartitions(ctx context.Context) error {
 	if !clean && b.cell.Image().PartitionCount() > 0 {
 		b.log.Info().Msg("the last run was not stopped in order; recovering the logs")
 	}
+	checkpoints.Settle(b.cell.Image(), b.self.ID)
 	if err := checkpoints.BeginRun(); err != nil {
 		return err
 	}

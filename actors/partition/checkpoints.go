@@ -3,8 +3,11 @@ package partition
 import (
 	"errors"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 
+	"understudy/cluster/metadata"
 	"understudy/messages"
 	"understudy/persistence/log"
 	"understudy/persistence/vfs"
@@ -113,4 +116,28 @@ func (c *Checkpoints) BeginRun() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return log.WriteCheckpoints(c.fs, CheckpointFile, c.run, unclean(c.latest))
+}
+
+// Settle drops what the last run has left of partitions that have no replica here
+// any more, and of replicas that are not in sync and of which nothing is there: a
+// replica that moves here again begins anew. Of one that is in sync what is gone is
+// missed.
+func (c *Checkpoints) Settle(im *metadata.Image, self messages.BrokerID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	here := make(map[string]bool, len(c.latest))
+	for t := range im.Topics() {
+		for n := range t.Partitions {
+			p, tp := &t.Partitions[n], messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
+			if slices.Contains(p.Replicas, self) && (slices.Contains(p.ISR, self) || c.exists(tp)) {
+				here[checkpointKey(t.ID, tp)] = true
+			}
+		}
+	}
+	maps.DeleteFunc(c.latest, func(key string, _ log.Checkpoint) bool { return !here[key] })
+}
+
+func (c *Checkpoints) exists(tp messages.TopicPartition) bool {
+	_, err := c.fs.ReadDir(tp.String())
+	return !errors.Is(err, fs.ErrNotExist)
 }

@@ -1,8 +1,12 @@
 package partition
 
 import (
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
+	"understudy/cluster/metadata"
 	"understudy/messages"
 	"understudy/persistence/log"
 	"understudy/persistence/vfs"
@@ -85,22 +89,79 @@ func TestADirectoryOfAnEarlierTopicIsRemoved(t *testing.T) {
 
 func TestSweepEndsDeletionsAndNamesStrays(t *testing.T) {
 	disk := vfs.NewMem(vfs.MemOptions{})
-	for _, dir := range []string{"orders-0", "lost-1", "x-0-delete", "metadata"} {
+	for _, dir := range []string{"orders-0", "orders-1", "orders-2", "orders-3", "orders-4", "lost-1", "x-0-delete", "metadata"} {
 		if err := disk.MkdirAll(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, dir := range []string{"orders-0", "lost-1"} {
-		if err := writeIdentity(disk, dir, someTopic); err != nil {
+	for dir, id := range map[string]messages.TopicID{"orders-0": someTopic, "orders-1": someTopic, "orders-2": {15: 99}, "lost-1": someTopic} {
+		if err := writeIdentity(disk, dir, id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	strays, err := SweepDirectories(disk, func(dir string) bool { return dir == "orders-0" })
-	if err != nil || len(strays) != 1 || strays[0] != "lost-1" {
-		t.Errorf("strays %v, %v; want lost-1", strays, err)
+	f, err := disk.Create("orders-3/00000000000000000000.log") // which partition's it is was lost with the power
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	strays, err := SweepDirectories(disk, func(dir string) Place {
+		if number, ok := strings.CutPrefix(dir, "orders-"); ok { // the replicas but for 0 have moved away
+			n, _ := strconv.Atoi(number)
+			return Place{Partition: messages.TopicPartition{Topic: "orders", Partition: int32(n)}, Topic: someTopic, Here: n == 0}
+		}
+		return Place{}
+	})
+	slices.Sort(strays)
+	if err != nil || !slices.Equal(strays, []string{"lost-1", "orders-2"}) { // the latter is an older topic's
+		t.Errorf("strays %v, %v; want lost-1 and orders-2", strays, err)
 	}
 	entries, err := disk.ReadDir(".")
-	if err != nil || len(entries) != 3 {
-		t.Errorf("left %v, %v; the deletion was not finished", entries, err)
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name)
+	}
+	slices.Sort(left)
+	if err != nil || !slices.Equal(left, []string{"lost-1", "metadata", "orders-0", "orders-2", "orders-4"}) {
+		t.Errorf("left %v, %v; a deletion was not finished", left, err)
+	}
+}
+
+// TestCheckpointsOfReplicasThatAreGoneAreDropped has replicas move away, and back,
+// while the broker is down.
+func TestCheckpointsOfReplicasThatAreGoneAreDropped(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{})
+	c, _, err := LoadCheckpoints(disk, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tp := func(n int32) messages.TopicPartition { return messages.TopicPartition{Topic: "orders", Partition: n} }
+	for n := range int32(4) {
+		c.put(someTopic, tp(n), log.Checkpoint{End: 10})
+	}
+	c.put(messages.TopicID{9}, messages.TopicPartition{Topic: "deleted"}, log.Checkpoint{End: 10})
+	if err := disk.MkdirAll("orders-2"); err != nil {
+		t.Fatal(err)
+	}
+	e := metadata.NewEdit(metadata.Empty())
+	both, other := []messages.BrokerID{1, 2}, []messages.BrokerID{2}
+	e.CreateTopic(&metadata.Topic{Name: "orders", ID: someTopic, Partitions: []metadata.Partition{
+		{Replicas: other, ISR: other, Leader: 2}, // has moved away
+		{Replicas: both, ISR: other, Leader: 2},  // and back: its files are gone
+		{Replicas: both, ISR: other, Leader: 2},  // was behind
+		{Replicas: both, ISR: both, Leader: 2},   // its files are gone, and that is a loss
+	}})
+	im, _, err := e.Seal(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Settle(im, 1)
+	var left []int32
+	for n := range int32(4) {
+		if c.knows(someTopic, tp(n)) {
+			left = append(left, n)
+		}
+	}
+	if !slices.Equal(left, []int32{2, 3}) || len(c.latest) != 2 {
+		t.Errorf("left are %v of %v", left, c.latest)
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"understudy/messages"
+	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
 )
 
@@ -86,25 +88,55 @@ func removeDirectory(files vfs.FS, tp messages.TopicPartition, id messages.Topic
 	return files.RemoveAll(grave)
 }
 
+// Place says what the metadata has to do with a directory.
+type Place struct {
+	Partition messages.TopicPartition
+	Topic     messages.TopicID // zero: there is no such partition
+	Here      bool             // it has a replica on this broker
+}
+
 // SweepDirectories removes what is left of deletions that a crash cut off, and
-// names the directories that look like a partition's but are not in the metadata.
-func SweepDirectories(files vfs.FS, known func(dir string) bool) (strays []string, err error) {
+// what is left of partitions whose replica has moved away while this broker was
+// down. It names the directories that look like a partition's but are not in the
+// metadata.
+func SweepDirectories(files vfs.FS, find func(dir string) Place) (strays []string, err error) {
 	entries, err := files.ReadDir(".")
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
-		switch {
-		case !e.Dir:
-		case strings.HasSuffix(e.Name, doomed):
+		if !e.Dir {
+			continue
+		}
+		if strings.HasSuffix(e.Name, doomed) {
 			if err := files.RemoveAll(e.Name); err != nil {
 				return strays, err
 			}
-		case !known(e.Name):
-			if _, err := readIdentity(files, e.Name); err == nil {
-				strays = append(strays, e.Name)
+			continue
+		}
+		place := find(e.Name)
+		if place.Here {
+			continue
+		}
+		id, err := readIdentity(files, e.Name)
+		switch {
+		case err != nil && (place.Topic.IsZero() || !holdsLog(files, e.Name)): // no partition's
+		case err == nil && id != place.Topic:
+			strays = append(strays, e.Name)
+		default: // this partition's, or the file that says so was lost with the power
+			if err := removeDirectory(files, place.Partition, place.Topic); err != nil {
+				return strays, err
 			}
 		}
 	}
 	return strays, nil
+}
+
+// holdsLog reports whether a directory looks like that of a log.
+func holdsLog(files vfs.FS, dir string) bool {
+	entries, err := files.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e vfs.Entry) bool {
+		_, suffix, ok := segment.ParseName(e.Name)
+		return ok && suffix == segment.LogSuffix && !e.Dir
+	})
 }
