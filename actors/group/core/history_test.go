@@ -13,7 +13,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "run one random history: the one of this seed")
-	seedsFlag = flag.Int("seeds", 400, "how many random histories to run")
+	seedsFlag = flag.Int("seeds", 100, "how many random histories to run")
 )
 
 // TestHistories has clients come, go, fall silent and be started again, writes
