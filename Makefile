@@ -80,15 +80,39 @@ $(KAFKA_TOOLS): integration/interop/java/pom.xml | java
 	mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$@
 	touch $@
 
-INTEROP = cd integration/interop && KAFKA_TOOLS=$(CURDIR)/$(KAFKA_TOOLS) $(GO) test -count=1 -timeout 15m ./...
+# Clients in Python and JavaScript, in folders of their own.
+CLIENTS = build/interop
+CLIENTS_FROM = integration/interop/clients
+
+.PHONY: node
+node:
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq nodejs npm; }
+
+$(CLIENTS)/python: $(CLIENTS_FROM)/requirements.txt
+	rm -rf $@
+	python3 -m venv $@ || { rm -rf $@ && apt-get update -qq && apt-get install -y -qq python3-venv && python3 -m venv $@; }
+	$@/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+$(CLIENTS)/kafkajs: $(CLIENTS_FROM)/kafkajs/package.json $(CLIENTS_FROM)/kafkajs/package-lock.json | node
+	rm -rf $@ && mkdir -p $@ && cp $^ $@
+	cd $@ && npm ci --ignore-scripts --silent
+	touch $@
+
+INTEROP_NEEDS = kcat $(KAFKA_TOOLS) $(CLIENTS)/python $(CLIENTS)/kafkajs
+INTEROP = cd integration/interop && KAFKA_TOOLS=$(CURDIR)/$(KAFKA_TOOLS) INTEROP_CLIENTS=$(CURDIR)/$(CLIENTS) $(GO) test -count=1 -parallel 4 -timeout 20m ./...
 
 .PHONY: interop
-interop: kcat $(KAFKA_TOOLS) ## run Go, C and Java clients against the binary (installs them)
+interop: $(INTEROP_NEEDS) ## run Go, C, Java, Python and JavaScript clients against the binary (installs them)
 	staticcheck=$$($(GO) tool -n staticcheck) && cd integration/interop && $(GO) vet ./... && $$staticcheck ./...
 	$(INTEROP)
 
+.PHONY: interop-table
+interop-table: $(INTEROP_NEEDS) ## run them and write the README's table of clients
+	INTEROP_README=$(CURDIR)/README.md; export INTEROP_README; $(INTEROP)
+
 .PHONY: reference
-reference: kcat $(KAFKA_TOOLS) ## run the same clients against Apache Kafka, to test the tests
+reference: $(INTEROP_NEEDS) ## run the same clients against Apache Kafka, to test the tests
 	INTEROP_REFERENCE=1; export INTEROP_REFERENCE; $(INTEROP)
 
 .PHONY: crash

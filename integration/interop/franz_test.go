@@ -109,7 +109,7 @@ func (c franz) send(ctx context.Context, topic string, records []record, opts ..
 	defer cl.Close()
 	var toSend []*kgo.Record
 	for _, r := range records {
-		s := &kgo.Record{Topic: topic, Key: r.key, Value: r.value, Timestamp: r.time}
+		s := &kgo.Record{Topic: topic, Key: r.key, Value: r.value, Timestamp: r.time, Partition: r.partition}
 		for _, h := range r.headers {
 			s.Headers = append(s.Headers, kgo.RecordHeader{Key: h.name, Value: h.value})
 		}
@@ -155,7 +155,7 @@ func (c franz) consume(ctx context.Context, topic string, from int64, n int) (re
 }
 
 func fromFranz(r *kgo.Record) record {
-	have := record{offset: r.Offset, time: r.Timestamp, key: r.Key, value: r.Value}
+	have := record{partition: r.Partition, offset: r.Offset, time: r.Timestamp, key: r.Key, value: r.Value}
 	for _, h := range r.Headers {
 		have.headers = append(have.headers, header{h.Key, h.Value})
 	}

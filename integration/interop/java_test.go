@@ -24,7 +24,7 @@ func tool(t *testing.T, stdin, class string, args ...string) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	hung := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	hung := time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer hung.Stop()
 	if err := cmd.Wait(); err != nil || strings.Contains(errs.String(), "ERROR") || strings.Contains(out.String(), "Exception") {
 		t.Fatalf("%s %s: %v\n%s\n%s", class, strings.Join(args, " "), err, &out, &errs)
@@ -50,6 +50,9 @@ func mustMatch(t *testing.T, have string, patterns ...string) {
 // TestJavaConsole has Kafka's console producer write with each codec, and its
 // console consumer and a Go client read it.
 func TestJavaConsole(t *testing.T) {
+	for _, name := range []string{everyCodec, idempotence, fromTheStart} {
+		feature(t, "java", name)
+	}
 	topic := topicName("java")
 	ask(t, "", tools+"TopicCommand", "--create", "--topic", topic, "--partitions", "5", "--replication-factor", "1")
 	for partition, codec := range codecs {
@@ -96,6 +99,7 @@ func consoleReads(t *testing.T, topic string) {
 
 // TestJavaTopics administers a topic with Kafka's tools alone.
 func TestJavaTopics(t *testing.T) {
+	feature(t, "java", administration)
 	topic := topicName("java-topic")
 	command := func(args ...string) string { return ask(t, "", tools+"TopicCommand", args...) }
 	command("--create", "--topic", topic, "--partitions", "2", "--replication-factor", "1", "--config", "retention.ms=3600000")

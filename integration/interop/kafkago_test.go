@@ -136,7 +136,7 @@ func toKafkaGo(records []record) (messages []kafka.Message) {
 }
 
 func fromKafkaGo(m kafka.Message) record {
-	have := record{offset: m.Offset, time: m.Time, key: m.Key, value: m.Value}
+	have := record{partition: int32(m.Partition), offset: m.Offset, time: m.Time, key: m.Key, value: m.Value}
 	for _, h := range m.Headers {
 		have.headers = append(have.headers, header{h.Key, h.Value})
 	}

@@ -75,6 +75,8 @@ func kcatHeaders(s string) ([]header, string) {
 }
 
 func TestKcatProduces(t *testing.T) {
+	feature(t, "kcat", everyCodec)
+	feature(t, "kcat", idempotence)
 	for _, codec := range codecs {
 		for _, idempotence := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/idempotent=%v", codec, idempotence), func(t *testing.T) {
@@ -106,6 +108,7 @@ func TestKcatProduces(t *testing.T) {
 
 // TestKcatConsumes reads from everywhere that kcat can begin.
 func TestKcatConsumes(t *testing.T) {
+	feature(t, "kcat", fromATime)
 	topic, sent := topicName("kcat-consume"), samples()
 	check(t, franz{}.create(timeout(t), topic, 1, nil))
 	check(t, franz{}.produce(timeout(t), topic, "zstd", sent))
@@ -124,6 +127,7 @@ func TestKcatConsumes(t *testing.T) {
 }
 
 func TestKcatLargeMessage(t *testing.T) {
+	feature(t, "kcat", largeMessages)
 	topic := topicName("kcat-large")
 	check(t, franz{}.create(timeout(t), topic, 1, map[string]string{"max.message.bytes": "10000000"}))
 	large := strings.Repeat("0123456789abcdef", 8<<20/16)

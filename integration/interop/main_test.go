@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -49,10 +50,19 @@ func run(m *testing.M) (code int, err error) {
 			err = stopped
 		}
 	}()
-	if code = m.Run(); code != 0 && os.Getenv(referenceEnv) == "" {
+	code = m.Run()
+	for _, l := range libraries {
+		if d, is := l.client.(*driver); is {
+			err = errors.Join(err, d.end())
+		}
+	}
+	if file := os.Getenv(readmeEnv); file != "" && code == 0 {
+		err = errors.Join(err, writeTable(file))
+	}
+	if code != 0 && os.Getenv(referenceEnv) == "" {
 		fmt.Fprintf(os.Stderr, "the broker printed:\n%s\n", server.log())
 	}
-	return code, nil
+	return code, err
 }
 
 func startUnderstudy(data string) (stop func() error, err error) {

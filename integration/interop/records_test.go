@@ -16,6 +16,7 @@ import (
 
 // record is a record in words that all clients share. A nil key or value is null.
 type record struct {
+	partition  int32
 	offset     int64
 	time       time.Time // to the millisecond
 	key, value []byte
@@ -142,9 +143,18 @@ func mustBeBatches(t *testing.T, topic, codec string) {
 	}
 }
 
+// patience is how long a whole story of many clients may take, on a machine that
+// is many times slower than usual.
+func patience(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func timeout(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

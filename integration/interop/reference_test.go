@@ -59,6 +59,7 @@ advertised.listeners=PLAINTEXT://127.0.0.1:%[1]d
 controller.listener.names=CONTROLLER
 log.dirs=%[3]s
 offsets.topic.replication.factor=1
+group.initial.rebalance.delay.ms=0
 `, port, controller, logs)
 }
 
@@ -115,7 +116,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	l.text.Write(p)
 	for scan := bufio.NewScanner(bytes.NewReader(p)); scan.Scan(); {
-		if strings.Contains(scan.Text(), l.want) {
+		if l.seen != nil && strings.Contains(scan.Text(), l.want) {
 			l.once.Do(func() { close(l.seen) })
 		}
 	}

@@ -162,7 +162,7 @@ func (c saramaClient) consume(ctx context.Context, topic string, from int64, n i
 }
 
 func fromSarama(m *sarama.ConsumerMessage) record {
-	have := record{offset: m.Offset, time: m.Timestamp, key: m.Key, value: m.Value}
+	have := record{partition: m.Partition, offset: m.Offset, time: m.Timestamp, key: m.Key, value: m.Value}
 	for _, h := range m.Headers {
 		have.headers = append(have.headers, header{string(h.Key), h.Value})
 	}
