@@ -11,8 +11,9 @@ import (
 func newTopic(streams Streams) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "topic",
-		Short: "Create, list, describe, alter and delete topics",
-	}, newTopicCreate(streams), newTopicList(streams), newTopicDescribe(streams), newTopicAlter(streams), newTopicDelete(streams))
+		Short: "Create, list, describe, alter, move and delete topics",
+	}, newTopicCreate(streams), newTopicList(streams), newTopicDescribe(streams), newTopicAlter(streams), newTopicDelete(streams),
+		newTopicMove(streams), newTopicMoves(streams), newTopicElect(streams))
 }
 
 // pair is one K=V of a command line.

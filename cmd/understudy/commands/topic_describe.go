@@ -28,6 +28,9 @@ type partitionDescription struct {
 	Replicas  []int32 `json:"replicas"`
 	ISR       []int32 `json:"isr"`
 	Offline   []int32 `json:"offline,omitempty"`
+	BackWith  []int32 `json:"back_with,omitempty"` // there is no leader: any of these nodes brings it back
+	Adding    []int32 `json:"adding,omitempty"`    // replicas that are being filled
+	Removing  []int32 `json:"removing,omitempty"`  // and those that go then
 	Start     int64   `json:"start_offset"`
 	End       int64   `json:"end_offset"`
 	Error     string  `json:"error,omitempty"`
@@ -106,6 +109,7 @@ func (c *client) describe(ctx context.Context, names []string) ([]topicDescripti
 	if err != nil {
 		return nil, c.explain(err)
 	}
+	moves := c.movesOf(ctx, all)
 	for _, t := range found {
 		d := topicDescription{Name: t.Topic, ID: topicID(t.ID), Internal: t.IsInternal, Partitions: []partitionDescription{}, Settings: []settingDescription{}}
 		for _, p := range t.Partitions.Sorted() {
@@ -118,6 +122,12 @@ func (c *client) describe(ctx context.Context, names []string) ([]topicDescripti
 			if p.Err != nil {
 				pd.Error = p.Err.Error()
 			}
+			if p.Leader < 0 {
+				pd.BackWith = p.ISR
+			}
+			if m, ok := moves[t.Topic][p.Partition]; ok {
+				pd.Adding, pd.Removing = m.Adding, m.Removing
+			}
 			d.Partitions = append(d.Partitions, pd)
 		}
 		if r, err := configs.On(t.Topic, nil); err == nil && r.Err == nil {
@@ -126,6 +136,44 @@ func (c *client) describe(ctx context.Context, names []string) ([]topicDescripti
 		topics = append(topics, d)
 	}
 	return topics, nil
+}
+
+// movesOf are the moves of topics by partition; none where that cannot be asked.
+func (c *client) movesOf(ctx context.Context, topics []string) map[string]map[int32]moveDescription {
+	moves, err := c.moves(ctx, topics...)
+	if err != nil {
+		return nil
+	}
+	by := map[string]map[int32]moveDescription{}
+	for _, m := range moves {
+		if by[m.Topic] == nil {
+			by[m.Topic] = map[int32]moveDescription{}
+		}
+		by[m.Topic][m.Partition] = m
+	}
+	return by
+}
+
+// state is what is out of the ordinary about a partition, in words.
+func (p partitionDescription) state() string {
+	var words []string
+	switch {
+	case len(p.BackWith) == 1:
+		words = append(words, fmt.Sprintf("offline: comes back with node %s", ids(p.BackWith)))
+	case len(p.BackWith) > 1:
+		words = append(words, fmt.Sprintf("offline: comes back with any of nodes %s", ids(p.BackWith)))
+	case p.Error != "":
+		words = append(words, p.Error)
+	case len(p.Offline) > 0:
+		words = append(words, "down: "+ids(p.Offline))
+	}
+	if len(p.Adding) > 0 {
+		words = append(words, "adding "+ids(p.Adding))
+	}
+	if len(p.Removing) > 0 {
+		words = append(words, "removing "+ids(p.Removing))
+	}
+	return strings.Join(words, "; ")
 }
 
 // offsetOf looks an offset up; -1 and a reason when it is not known.
@@ -175,7 +223,7 @@ func (t topicDescription) write(streams Streams, all bool) error {
 		if p.Start >= 0 && p.End >= 0 {
 			records = p.End - p.Start
 		}
-		rows[i] = []any{p.Partition, orNone(int64(p.Leader)), orNone(int64(p.Epoch)), ids(p.Replicas), ids(p.ISR), orNone(p.Start), orNone(p.End), records, p.Error}
+		rows[i] = []any{p.Partition, orNone(int64(p.Leader)), orNone(int64(p.Epoch)), ids(p.Replicas), ids(p.ISR), orNone(p.Start), orNone(p.End), records, p.state()}
 	}
 	return writeTable(streams.Out, []column{
 		{"partition", true}, {"leader", true}, {"epoch", true}, {name: "replicas"}, {name: "in sync"},
