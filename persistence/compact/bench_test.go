@@ -121,4 +121,3 @@ func BenchmarkMap(b *testing.B) {
 		i++
 	}
 }
-

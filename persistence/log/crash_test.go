@@ -70,6 +70,7 @@ type workload struct {
 
 	compacts  bool            // the log is compacted now and then
 	committed messages.Offset // then: nothing below is truncated, and nothing above compacted
+	cleanings [][2]int64      // between which numbers of operations
 
 	now outcome   // what the log should hold
 	may []outcome // what it may hold instead while an operation is under way
