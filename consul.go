@@ -213,6 +213,14 @@ func (s *consulSeat) reclaim() {
 // there again.
 const lostPause = 250 * time.Millisecond
 
+// Watch is that of the Store, which is told first what the other nodes have told
+// this one: it may never have read it.
+func (s *consulSeat) Watch(ctx context.Context, after int64) (int64, error) {
+	im := s.b.cell.Image()
+	s.Store.Know(im.ClusterID, im.Revision)
+	return s.Store.Watch(ctx, after)
+}
+
 // Load waits while the metadata is lost or not complete: what is there is not the
 // cluster's.
 func (s *consulSeat) Load(ctx context.Context) (metadata.State, error) {

@@ -80,5 +80,26 @@ func (n *node) preside(lost <-chan struct{}) {
 	}
 	n.eye.begin()
 	n.active.Store(true)
+	go func() {
+		n.awaitSuccessor(ctx)
+		cancel()
+	}()
 	n.tend(ctx)
+}
+
+// awaitSuccessor waits until the image, which the other nodes see to as well, says
+// that another node is the controller. One that is cut off from the rendezvous alone
+// does not hear from there that it has lost the lock.
+func (n *node) awaitSuccessor(ctx context.Context) {
+	for {
+		im, next := n.b.cell.Next()
+		if im.Controller != n.self.ID {
+			return
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

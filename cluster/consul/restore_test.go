@@ -172,3 +172,43 @@ func TestRestoreAnswersLost(t *testing.T) {
 		}
 	}
 }
+
+// found makes a cluster of nothing.
+func found(e *metadata.Edit) {
+	e.SetClusterID("C")
+	e.SetController(1)
+}
+
+// TestLossIsNoticedByWhoHasNotRead: a node that is told of every change never reads
+// the metadata itself.
+func TestLossIsNoticedByWhoHasNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.controller(1)
+		watcher, told, other := w.node(2), w.node(3), w.node(4)
+		n.save(found)
+		revision, err := watcher.Watch(ctx, 0)
+		must(t, err)
+		told.Know("C", revision)
+		w.server.LoseData()
+		for _, reader := range []*node{watcher, told} {
+			_, err = reader.Watch(ctx, revision)
+			want(t, err, ErrDataLost)
+			want(t, reader.Lost(), ErrDataLost)
+		}
+		if err := other.Lost(); err != nil {
+			t.Errorf("who knew nothing has lost something: %v", err)
+		}
+	})
+}
+
+func TestAnotherClusterIsNoticedByWhoHasNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.controller(1).save(found)
+		told := w.node(2)
+		told.Know("another", 0)
+		_, err := told.Load(ctx)
+		want(t, err, ErrOtherCluster)
+	})
+}

@@ -320,6 +320,18 @@ func (s *Store) Lost() error {
 	return s.lostAs(*s.lost)
 }
 
+// Know tells the Store what is known of the metadata otherwise: the cluster's id, ""
+// if it is not known, and a revision that there was. A Consul that has less, or
+// another cluster's, has lost it.
+func (s *Store) Know(clusterID string, revision int64) {
+	s.saw(revision)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clusterID == "" {
+		s.clusterID = clusterID
+	}
+}
+
 // saw enters a version that was written or read.
 func (s *Store) saw(revision int64) {
 	s.mu.Lock()

@@ -24,6 +24,7 @@ func (s *Store) Watch(ctx context.Context, after int64) (int64, error) {
 			if err := s.regressed(ctx, v); err != nil {
 				return 0, err
 			}
+			s.saw(v.Revision)
 			if v.Revision > after {
 				return v.Revision, nil
 			}

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -52,6 +53,9 @@ func (l *lockedBuffer) tail() string {
 	s := l.b.String()
 	return s[max(0, len(s)-4000):]
 }
+
+// awayFor is how long Consul is away where that is to be long.
+const awayFor = time.Minute
 
 // startAgent starts the only server of a cluster and waits until it leads.
 func startAgent(t *testing.T) agent {

@@ -250,3 +250,63 @@ func figures(t *testing.T, n, reader *node, ops int) {
 }
 
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
+
+// TestBrokersServerLeaderKilled: each broker has a server of its own, and the leader
+// of the servers is killed: its broker is cut off, the others go on deciding. When
+// the server is back, all is as before.
+func TestBrokersServerLeaderKilled(t *testing.T) {
+	agents := servers(t)
+	c := &cluster{t: t, agent: agents[0], name: "brokers-leader-killed"}
+	list := c.brokers(agents[0], agents[1], agents[2])
+	w := begin(t, list)
+	w.more(20)
+	before := w.leaders()
+	leader := slices.IndexFunc(agents, func(a *realAgent) bool { return a.leads(t) })
+	if leader < 0 {
+		t.Fatal("the servers have no leader")
+	}
+	agents[leader].kill(t)
+	killed := time.Now()
+	w.more(20)
+	w.create("meanwhile")
+	t.Logf("a topic is created %v after the leader of the servers was killed", time.Since(killed).Round(time.Millisecond))
+	wait(t, "its broker to say so", func() bool { return strings.HasPrefix(list[leader].state(t).Rendezvous, "away") })
+	if now := w.leaders(); now != before {
+		t.Errorf("before:\n%safter:\n%s", before, now)
+	}
+	agents[leader].start(t)
+	agents[leader].ready(t)
+	for _, b := range list {
+		wait(t, "all to be well", func() bool { return b.state(t).Rendezvous == "ok" })
+	}
+	w.create("after")
+	w.more(20)
+	if now := w.leaders(); now != before {
+		t.Errorf("before:\n%safter:\n%s", before, now)
+	}
+	w.end()
+}
+
+// TestABrokerWaitsForALeader: it is started at a server that has none.
+func TestABrokerWaitsForALeader(t *testing.T) {
+	agents := []*realAgent{newAgent(t, "-server", "-bootstrap-expect=2"), newAgent(t, "-server", "-bootstrap-expect=2")}
+	agents[1].join(agents[0])
+	agents[0].start(t)
+	wait(t, "an agent", func() bool {
+		_, err := agents[0].api(t).Status().Leader()
+		return err == nil
+	})
+	c := &cluster{t: t, agent: agents[0], name: "broker-waits"}
+	b := &broker{door: newDoor(t, agents[0])}
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		b.start(c)
+	}()
+	wait(t, "it to say so", func() bool { return strings.Contains(b.log.String(), "consul has no leader") })
+	agents[1].start(t)
+	<-started
+	if !t.Failed() && b.state(t).Controller != 1 {
+		t.Errorf("it says %+v", b.state(t))
+	}
+}

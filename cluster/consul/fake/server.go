@@ -26,7 +26,7 @@ const (
 	None       Fault = iota
 	Drop             // the agent cannot be reached
 	DropAnswer       // it is carried out, but the connection breaks before the answer
-	Hang             // it is never answered, nor carried out
+	Hang             // it is not carried out, nor answered before all connections break
 	HangAnswer       // it is carried out and never answered
 	NoLeader         // the servers have no leader, and say so
 	Electing         // they have none, and let calls wait for one
@@ -188,8 +188,12 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		fallthrough
 	case Hang:
-		<-r.Context().Done()
-		return nil, r.Context().Err()
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-broken:
+			return nil, errBroken
+		}
 	}
 	a := &answer{header: http.Header{}}
 	done := make(chan struct{})
