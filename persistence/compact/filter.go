@@ -90,7 +90,7 @@ func (j *Job) isLast(b batch.Batch) bool {
 // pick goes through a batch's records and notes in w.keep which of them stay.
 func (c *cleaning) pick(b batch.Batch, payload []byte) picked {
 	p := picked{newest: math.MinInt64}
-	horizon, dated := b.DeleteHorizon()
+	_, dated := b.DeleteHorizon()
 	tombstones := false
 	c.w.keep = c.w.keep[:0]
 	for r := range batch.Records(b, payload) {
@@ -104,7 +104,7 @@ func (c *cleaning) pick(b batch.Batch, payload []byte) picked {
 		tombstones = tombstones || r.Value == nil && r.Offset(b) < c.mapped
 	}
 	if tombstones && !dated {
-		horizon = c.j.Now + min(c.j.TombstonesFor, math.MaxInt64-max(c.j.Now, 0))
+		horizon := c.j.Now + min(c.j.TombstonesFor, math.MaxInt64-max(c.j.Now, 0))
 		p.shift = b.BaseTimestamp() - horizon
 	}
 	return p

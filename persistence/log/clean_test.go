@@ -48,19 +48,6 @@ func unpack(t testing.TB, batches []batch.Batch) (all []one) {
 	return all
 }
 
-// cutUp takes a buffer apart into batches.
-func cutUp(t testing.TB, buf []byte) (all []batch.Batch) {
-	t.Helper()
-	for len(buf) > 0 {
-		b, rest, err := batch.Next(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, buf = append(all, b), rest
-	}
-	return all
-}
-
 // fetchAll reads a view as consumers do, in pieces of a size.
 func fetchAll(t testing.TB, v *View, piece int) (all []batch.Batch) {
 	t.Helper()
