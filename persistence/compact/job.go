@@ -19,7 +19,8 @@ type Job struct {
 	Keep messages.Offset
 	// Last is, of each producer, the last offset of a batch that stays.
 	Last map[messages.ProducerID]messages.Offset
-	// EpochOf tells the leader epoch of the record at an offset.
+	// EpochOf tells the leader epoch of the record at an offset, NoEpoch if it is not
+	// known, as below the log start.
 	EpochOf func(messages.Offset) messages.LeaderEpoch
 
 	Now            int64 // ms

@@ -411,3 +411,25 @@ func TestFlippedBitsOfACompactedLog(t *testing.T) {
 		}
 	}
 }
+
+// TestEpochsBelowTheLogStartAreForgotten, and what is left of their records in the
+// first segment is no damage.
+func TestEpochsBelowTheLogStartAreForgotten(t *testing.T) {
+	o := compacted(vfs.NewMem(vfs.MemOptions{}), 3000)
+	l, _ := few(t, o)
+	inside := 0
+	for _, e := range l.Epochs() {
+		if err := l.SetStart(e.Start); err != nil {
+			t.Fatal(err)
+		}
+		if l.segs[0].Base() < e.Start {
+			inside++
+		}
+		l.cleaned = 0
+		mustClean(t, l, 0, l.End())
+	}
+	if inside == 0 {
+		t.Fatal("no epoch began within a segment")
+	}
+	l.Close(false)
+}

@@ -31,7 +31,8 @@ type Pieces struct {
 const pieceAhead = 1 << 20
 
 // NewPieces begins at a place with a batch and goes on to a boundary. f is what
-// Pin gave, epochOf tells the epoch of a record; buf is memory to use again, or nil.
+// Pin gave; epochOf tells the epoch of a record, NoEpoch where it is not known, as
+// below the log start; buf is memory to use again, or nil.
 func NewPieces(f vfs.File, from Place, to int64, epochOf func(messages.Offset) messages.LeaderEpoch, buf []byte) *Pieces {
 	return &Pieces{f: f, at: from.Position, end: to, next: from.Base, epochOf: epochOf, buf: buf}
 }
@@ -104,8 +105,9 @@ func (p *Pieces) check(b batch.Batch) error {
 	switch {
 	case b.BaseOffset() != p.next || b.LastOffsetDelta() < 0:
 		return p.damaged("base offset is %d and should be %d, last offset delta is %d", b.BaseOffset(), p.next, b.LastOffsetDelta())
-	case b.LeaderEpoch() != p.epochOf(b.BaseOffset()):
-		return p.damaged("leader epoch is %d and should be %d", b.LeaderEpoch(), p.epochOf(b.BaseOffset()))
+	}
+	if epoch := p.epochOf(b.BaseOffset()); epoch != messages.NoEpoch && b.LeaderEpoch() != epoch {
+		return p.damaged("leader epoch is %d and should be %d", b.LeaderEpoch(), epoch)
 	}
 	if err := b.CheckCRC(); err != nil {
 		return p.damaged("%v", err)
