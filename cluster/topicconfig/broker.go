@@ -39,6 +39,8 @@ var Broker = newTable("broker setting", append(append(topicDefaults(), groupSett
 		Doc: "How much memory the cleaner takes for the keys of the log that it compacts, in bytes, 32 for each key. Logs with more keys are compacted in several runs."},
 	{Name: CleanerRate, Type: Long, Default: unbounded, rule: between{1, maxLong},
 		Doc: "How many bytes per second the cleaner reads and writes at most, both counted together."},
+	{Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: unbounded, rule: between{1, maxLong},
+		Doc: "How many bytes per second are copied from one data directory to another." + noEffect + "a broker has one."},
 	{Name: DefaultReplicationFactor, Type: Int, Default: "1", rule: between{1, 32767},
 		Doc: "The replication factor of topics that are created without one."},
 	{Name: DeleteTopicEnable, Type: Bool, Default: "true", rule: yesNo{},
