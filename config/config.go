@@ -38,6 +38,7 @@ type Config struct {
 	Topics  Topics
 	Groups  Groups
 	Storage Storage
+	Balance Balance
 	Logging Logging
 
 	sources map[string]Source // by key; only what is not a plain default
@@ -100,6 +101,13 @@ type Storage struct {
 	CleanerRate        int64 // bytes per second; Unlimited: any
 	ReplicaLagTimeMax  time.Duration
 	DiskTimeout        time.Duration
+}
+
+// Balance says how leaders and copies come to be where they should be.
+type Balance struct {
+	LeadersReturn bool
+	ReturnAfter   int32 // seconds
+	CatchUpRate   int64 // bytes per second; Unlimited: any
 }
 
 // Logging says what the broker tells about itself, and how.

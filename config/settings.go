@@ -67,6 +67,15 @@ var clusterSettings = []*Setting{
 	{Key: "link.listen", Group: groupCluster, Type: Address, Default: "127.0.0.1:0", Common: true,
 		Doc:   "Where the other nodes of the cluster connect. Port 0 picks a free one. The default is open to this machine only. Nothing is encrypted: keep the address private.",
 		field: func(c *Config) any { return &c.LinkListen }},
+	{Key: "auto.leader.rebalance.enable", Group: groupCluster, Type: Bool, Default: "true",
+		Doc:   "Has leaders return to their preferred nodes by themselves. Can be changed while running.",
+		field: func(c *Config) any { return &c.Balance.LeadersReturn }},
+	{Key: "leader.imbalance.check.interval.seconds", Group: groupCluster, Type: Int, Default: "300", Min: 1, Max: 86400,
+		Doc:   "For how long a node must have been back before leaders return to it, in seconds. Can be changed while running.",
+		field: func(c *Config) any { return &c.Balance.ReturnAfter }},
+	{Key: "replica.catch.up.max.bytes.per.second", Group: groupCluster, Type: Size, Default: "-1", Min: 1 * kib, Max: 1 * tib, MinusOne: "no bound",
+		Doc:   "How many bytes per second this node sends at most to copies that catch up. Those that are in sync are not slowed down. Can be changed while running.",
+		field: func(c *Config) any { return &c.Balance.CatchUpRate }},
 }
 
 var networkSettings = []*Setting{
