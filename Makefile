@@ -37,8 +37,8 @@ $(CONSUL):
 
 .PHONY: test-consul
 test-consul: $(CONSUL) ## run the tests of what we do in Consul against a real one
-	CONSUL_BINARY=$(CONSUL) $(GO) test -tags consul -count=1 -timeout 10m ./integration/consul/...
-	CONSUL_BINARY=$(CONSUL) $(GO) test -tags consul -count=1 -timeout 10m -run TestDev ./cmd/understudy/commands
+	CONSUL_BINARY=$(CONSUL) $(GO) test -tags consul -count=1 -timeout 20m ./integration/consul/...
+	CONSUL_BINARY=$(CONSUL) $(GO) test -tags consul -count=1 -timeout 20m -run TestDev ./cmd/understudy/commands
 
 .PHONY: race
 race: ## run them with the race detector (needs a C compiler)

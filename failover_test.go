@@ -85,6 +85,14 @@ func TestANodeIsStoppedInOrderUnderLoad(t *testing.T) {
 		l.await(100)
 		t.Logf("node %d is restarted: longest gap %v", i+1, l.takeGap().Round(time.Millisecond))
 	}
+	for i, b := range c.brokers {
+		events, _ := b.Events(t.Context(), 0)
+		for _, e := range events {
+			if strings.Contains(e.Text, "up after all") {
+				t.Errorf("node %d says: %s", i+1, e.Text)
+			}
+		}
+	}
 	l.end()
 	c.compare("orders", 6)
 }

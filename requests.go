@@ -42,7 +42,7 @@ var (
 		return n.b.controller.RegisterBroker(ctx, b, true)
 	}, false}
 	leaving = question[replica.Member, struct{}]{7, func(ctx context.Context, n *node, m replica.Member) (struct{}, error) {
-		return struct{}{}, n.b.controller.BrokerDown(ctx, m.ID, m.Epoch, "stops in order")
+		return struct{}{}, n.b.controller.BrokerDown(ctx, m.ID, m.Epoch, stopsInOrder)
 	}, false}
 	wishing = question[[]wish, []*wireError]{8, func(ctx context.Context, n *node, list []wish) ([]*wireError, error) {
 		return n.grant(ctx, list)

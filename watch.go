@@ -261,12 +261,16 @@ func (n *node) isolated() bool {
 	return heard <= len(brokers)/2
 }
 
+// stopsInOrder is why a node is down that has said so itself. It stays down, though
+// it is heard until it has let its clients go: what is up is its next start.
+const stopsInOrder = "stops in order"
+
 // judge decides whether a broker is up, as far as one look can tell.
 func (n *node) judge(t *term, b metadata.Broker, p link.PeerStatus) {
 	switch {
 	case hears(p, b.Epoch):
 		delete(t.asked, b.ID)
-		if !b.Up() {
+		if !b.Up() && b.Down != stopsInOrder {
 			n.tell(b, false, "")
 		}
 	case !b.Up():

@@ -63,7 +63,7 @@ func (r *replicaActor) Receive(c actor.Context) {
 	case *actor.Started:
 		r.open()
 	case mailbox.Mail:
-		r.slot.handle.turn.begin(r.shared.Stage.clock())
+		r.slot.handle.turn.begin()
 		r.work(m)
 		if hung := r.slot.handle.turn.end(); hung != nil {
 			panic(hung)

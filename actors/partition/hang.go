@@ -26,11 +26,32 @@ func hangs(ms int64) error {
 	return fmt.Errorf("the disk has not answered for %v", (time.Duration(ms) * time.Millisecond).Round(100*time.Millisecond))
 }
 
+// age is for how long something has lasted while this process was running, in ms. One
+// that was frozen, or starved of processor time, must not take its disk for hung
+// when it wakes.
+type age struct {
+	ms   int64
+	seen int64 // on the clock; 0: not yet
+}
+
+// maxStep bounds, in ms, what counts between two looks, which are a tick apart when
+// all is well.
+const maxStep = 500
+
+// grow looks at the clock, and gives the age.
+func (a *age) grow(now int64) int64 {
+	if a.seen != 0 {
+		a.ms += min(now-a.seen, maxStep)
+	}
+	a.seen = now
+	return a.ms
+}
+
 // remains is the log of a machine that was abandoned.
 type remains struct {
 	log     *log.Log
 	suspect bool          // a flush has failed
-	hung    bool          // or has not come back
+	pending bool          // or was under way
 	closed  chan struct{} // closed when the log is
 }
 
@@ -48,7 +69,7 @@ func (l *remains) trusted() (end messages.Offset, ok bool) {
 	default:
 		return messages.NoOffset, false
 	}
-	if l.suspect || l.hung && l.log.Err() != nil {
+	if l.suspect || l.pending && l.log.Err() != nil {
 		return l.log.Durable(), true
 	}
 	return messages.NoOffset, true
@@ -71,14 +92,15 @@ var errStillHung = fmt.Errorf("the disk has not answered yet what it was asked b
 // turn is the turn that a replica's actor is in.
 type turn struct {
 	mu    sync.Mutex
-	began int64 // on the clock; 0: there is none
+	under bool  // there is one
+	lasts age   // as the keeper has seen it
 	hung  error // it has taken too long, and the replica was declared failed
 }
 
-func (t *turn) begin(now int64) {
+func (t *turn) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.began = now
+	t.under, t.lasts = true, age{}
 }
 
 // end ends the turn, and gives the error if the replica was declared failed.
@@ -86,7 +108,7 @@ func (t *turn) end() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	hung := t.hung
-	t.began, t.hung = 0, nil
+	t.under, t.hung = false, nil
 	return hung
 }
 
@@ -94,10 +116,10 @@ func (t *turn) end() error {
 func (t *turn) overdue(now, limit int64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.began == 0 || now-t.began < limit || t.hung != nil {
+	if !t.under || t.lasts.grow(now) < limit || t.hung != nil {
 		return nil
 	}
-	t.hung = hangs(now - t.began)
+	t.hung = hangs(t.lasts.ms)
 	return t.hung
 }
 

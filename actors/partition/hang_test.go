@@ -66,10 +66,27 @@ func (h *hanging) hang(handle *Handle, ops vfs.Op, err error) (gate chan struct{
 	return gate, answer
 }
 
-// pass lets time pass, and the keeper look.
+// pass lets time pass in steps of 100 ms, with the keeper looking after each, and
+// once before.
 func (h *hanging) pass(ms int64) {
-	h.clock.Add(ms)
 	h.keeper.Tick()
+	for range ms / 100 {
+		h.clock.Add(100)
+		h.keeper.Tick()
+	}
+}
+
+// patience lets time pass until an append is answered.
+func (h *hanging) patience(answer result) Result {
+	h.t.Helper()
+	for {
+		select {
+		case got := <-answer:
+			return got
+		default:
+			h.pass(100)
+		}
+	}
 }
 
 // resigned waits until leadership is given up.
@@ -93,12 +110,11 @@ func TestAFlushThatHangsFailsTheReplica(t *testing.T) {
 	handle, sibling := h.await(someTopic, orders0), h.await(someTopic, messages.TopicPartition{Topic: "orders", Partition: 1})
 	h.append(handle, records(1, messages.NoSequence))
 	gate, answer := h.hang(handle, vfs.OpSync, nil)
-	h.pass(999)
+	h.pass(900)
 	if len(h.heard) != 0 || handle.View().Err != nil {
 		t.Error("the disk was not given the time that it has")
 	}
-	h.pass(1)
-	if got := <-answer; messages.KindOf(got.Err) != messages.StorageError {
+	if got := h.patience(answer); messages.KindOf(got.Err) != messages.StorageError {
 		t.Errorf("who waited got %+v", got)
 	}
 	h.resigned()
@@ -122,8 +138,7 @@ func TestAFlushThatHangsAndFailsIsNotBelieved(t *testing.T) {
 	handle := h.await(someTopic, orders0)
 	h.append(handle, records(1, messages.NoSequence))
 	gate, answer := h.hang(handle, vfs.OpSync, errors.New("input/output error"))
-	h.pass(1000)
-	<-answer
+	h.patience(answer)
 	h.resigned()
 	close(gate)
 	if got := h.append(h.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil || got.Base != 1 {
@@ -138,11 +153,11 @@ func TestAWriteThatHangsFailsTheReplica(t *testing.T) {
 	handle := h.await(someTopic, orders0)
 	h.append(handle, records(1, messages.NoSequence))
 	gate, answer := h.hang(handle, vfs.OpWrite, nil)
-	h.pass(999)
+	h.pass(900)
 	if handle.View().Err != nil {
 		t.Error("the disk was not given the time that it has")
 	}
-	h.pass(1)
+	h.pass(200)
 	h.resigned()
 	if v := handle.View(); messages.KindOf(v.Err) != messages.StorageError {
 		t.Errorf("the replica shows %v", v.Err)
@@ -154,5 +169,25 @@ func TestAWriteThatHangsFailsTheReplica(t *testing.T) {
 	<-answer
 	if got := h.append(h.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil {
 		t.Errorf("with the disk back: %+v", got)
+	}
+}
+
+// TestTimeThatNobodySawDoesNotCount: a process that was frozen does not take its disk
+// for hung.
+func TestTimeThatNobodySawDoesNotCount(t *testing.T) {
+	h := plantHanging(t)
+	h.createTopic("orders", someTopic, 1)
+	handle := h.await(someTopic, orders0)
+	h.append(handle, records(1, messages.NoSequence))
+	gate, answer := h.hang(handle, vfs.OpSync, nil)
+	h.pass(300)
+	h.clock.Add(3_600_000)
+	h.keeper.Tick()
+	close(gate)
+	if got := <-answer; got.Err != nil || got.Base != 1 {
+		t.Errorf("answered with %+v", got)
+	}
+	if len(h.heard) != 0 {
+		t.Error("the replica was given up")
 	}
 }

@@ -64,7 +64,8 @@ type Machine struct {
 	turned  producer.TurnedAway // by this replica, a moment ago
 	failure error               // of a flush: the next Settle returns it
 	suspect bool                // a flush has failed, so that what is not durable may be gone
-	flushed int64               // the clock when the flush that is under way was begun; 0: there is none
+	flushes bool                // a flush is under way
+	waited  age                 // for it
 	hung    bool                // it has not come back in time
 	onFlush func(messages.Offset, error)
 	reads   []replica.Read // not served yet
@@ -208,7 +209,7 @@ var errHeld = errors.New("a batch before it was refused a moment ago, and must c
 // Flushed takes the completion of a flush. A failed one fails the replica: what
 // was to be synced may be lost though the page cache still shows it.
 func (m *Machine) Flushed(end messages.Offset, err error) {
-	m.flushed = 0
+	m.flushes = false
 	if err != nil {
 		m.failure, m.suspect = err, true
 		return
@@ -230,14 +231,14 @@ func (m *Machine) Refused(c replica.ISRChange, cause error) { m.core.Refused(c, 
 func (m *Machine) Tick() {
 	now := m.world.Clock()
 	m.core.Tick(now)
-	if limit := m.tuning.DiskTimeout; limit > 0 && m.flushed > 0 && now-m.flushed >= limit && m.failure == nil {
-		m.failure, m.hung = hangs(now-m.flushed), true
+	if limit := m.tuning.DiskTimeout; limit > 0 && m.flushes && m.waited.grow(now) >= limit && m.failure == nil {
+		m.failure, m.hung = hangs(m.waited.ms), true
 	}
 }
 
 // Idle reports that no Tick is needed.
 func (m *Machine) Idle() bool {
-	return len(m.reads) == 0 && m.core.Idle() && (m.flushed == 0 || m.tuning.DiskTimeout == 0)
+	return len(m.reads) == 0 && m.core.Idle() && (!m.flushes || m.tuning.DiskTimeout == 0)
 }
 
 // DeleteBefore deletes records from the log's start; see Handle.DeleteRecords.
@@ -304,7 +305,7 @@ func (m *Machine) carryOut(e *replica.Effects) error {
 	}
 	m.sendAll(e)
 	if e.Flush {
-		m.flushed = m.world.Clock()
+		m.flushes, m.waited = true, age{}
 		m.log.Flush(m.onFlush)
 	}
 	if e.Publish {
@@ -424,7 +425,7 @@ func (m *Machine) Checkpoint() log.Checkpoint {
 // answered with the cause.
 func (m *Machine) Abandon(cause error) *remains {
 	m.stop(cause)
-	left := &remains{log: m.log, suspect: m.suspect, hung: m.hung, closed: make(chan struct{})}
+	left := &remains{log: m.log, suspect: m.suspect, pending: m.flushes, closed: make(chan struct{})}
 	if m.hung { // the log cannot be closed before the disk answers
 		m.world.Beside(left.close)
 	} else {
