@@ -217,6 +217,10 @@ func (i *instance) land(err error) {
 		for _, e := range f.decision.events {
 			i.c.o.Events(e)
 		}
+		if f.decision.more {
+			rest := &request{ctx: i.c.ctx, cmd: &repairs{}, done: func(error) {}}
+			i.waiting = append([]*request{rest}, i.waiting...)
+		}
 	}
 	for _, r := range f.requests {
 		if err != nil {

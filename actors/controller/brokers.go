@@ -44,6 +44,7 @@ func (d *decision) register(b metadata.Broker, clean bool) (metadata.Broker, err
 	}
 	start := start{id: b.ID, clean: clean, emptied: emptied(d.image(), b)}
 	b.Down, b.Draining = "", d.isDraining(b.ID)
+	d.starting = messages.NoBroker
 	d.edit.SetBroker(b)
 	d.forgetLoads()
 	d.event(Registered{Broker: b, Clean: clean, Emptied: start.emptied})
@@ -126,6 +127,7 @@ func (c *takeOver) decide(d *decision) error {
 	}
 	if self := d.image().Broker(d.self); self != nil && c.Register {
 		d.setDown(*self, "is being started") // until it is registered, below
+		d.starting = d.self
 	}
 	var fallen []Fallen
 	for _, b := range d.image().Brokers {
@@ -220,43 +222,90 @@ func (d *decision) setDown(b metadata.Broker, detail string) {
 	d.forgetLoads()
 }
 
-// ended elects others for the partitions of brokers that are down. Of those that
-// are down at once none counts as a successor of the others: a partition that
-// loses all of its in-sync set keeps it as it was, and any of them can bring it
-// back.
+// ended has others lead what brokers led that are down.
 func (d *decision) ended(fallen ...Fallen) {
 	for _, f := range fallen {
 		d.setDown(f.Broker, f.Cause)
+		d.event(f)
 	}
-	by := make([]elections, len(fallen))
-	for t := range d.image().Topics() {
-		for n := range t.Partitions {
-			if i := blame(&t.Partitions[n], fallen); i >= 0 {
-				e := &by[i]
-				e.d, e.cause = d, election.Cause{Reason: election.BrokerDown, Broker: fallen[i].Broker.ID, Detail: fallen[i].Cause}
-				e.elect(t, n, d.ordinary())
+	d.repair()
+}
+
+// maxRepairs is how many partitions lose a broker that is down in one transaction:
+// few enough that the first ones are led again long before the last are written.
+const maxRepairs = 500
+
+// repair elects for partitions that count on brokers that are down: first for those
+// that have no leader, then for those that wait for a follower. If there are more
+// than one transaction should hold, the rest follows in the next ones. Of brokers
+// that are down at once none counts as a successor of the others: a partition that
+// loses all of its in-sync set keeps it as it was, and any of them can bring it
+// back.
+func (d *decision) repair() {
+	down := d.fallen()
+	by, room := map[messages.BrokerID]*elections{}, maxRepairs
+	for _, broken := range []func(*metadata.Partition) messages.BrokerID{
+		func(p *metadata.Partition) messages.BrokerID { return among([]messages.BrokerID{p.Leader}, down) },
+		func(p *metadata.Partition) messages.BrokerID { return among(p.ISR, down) },
+	} {
+		for t := range d.image().Topics() {
+			for n := range t.Partitions {
+				p := &t.Partitions[n]
+				if p.Leader == messages.NoBroker {
+					continue
+				}
+				id := broken(p)
+				if id == messages.NoBroker {
+					continue
+				}
+				if room--; room < 0 {
+					d.more = true
+					break
+				}
+				if by[id] == nil {
+					by[id] = &elections{d: d, cause: election.Cause{Reason: election.BrokerDown, Broker: id, Detail: down[id]}}
+				}
+				by[id].elect(t, n, d.ordinary())
 			}
 		}
 	}
-	for i, f := range fallen {
-		d.event(f)
-		by[i].end()
+	for _, b := range d.image().Brokers { // in an order that does not depend on chance
+		if e := by[b.ID]; e != nil {
+			e.end()
+		}
 	}
 }
 
-// blame finds who of those that are down a partition's change is to be put down
-// to: its leader, or else the first that was in sync; -1 if it has lost nobody.
-func blame(p *metadata.Partition, fallen []Fallen) int {
-	first := -1
-	for i, f := range fallen {
-		switch {
-		case f.Broker.ID == p.Leader:
-			return i
-		case first < 0 && slices.Contains(p.ISR, f.Broker.ID):
-			first = i
+// fallen are the brokers that are down, and why.
+func (d *decision) fallen() map[messages.BrokerID]string {
+	down := map[messages.BrokerID]string{}
+	for _, b := range d.image().Brokers {
+		if !b.Up() && b.ID != d.starting {
+			down[b.ID] = b.Down
 		}
 	}
-	return first
+	return down
+}
+
+// among finds the first of some brokers that is down; NoBroker: none.
+func among(ids []messages.BrokerID, down map[messages.BrokerID]string) messages.BrokerID {
+	for _, id := range ids {
+		if _, ok := down[id]; ok {
+			return id
+		}
+	}
+	return messages.NoBroker
+}
+
+// repairs goes on with what was too much for one transaction.
+type repairs struct{}
+
+func (*repairs) decide(d *decision) error {
+	if err := d.lead(); err != nil {
+		return err
+	}
+	d.repair()
+	return nil
 }
 
 // brokerUp takes back that a broker is down.

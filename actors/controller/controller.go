@@ -154,5 +154,5 @@ func (f *fence) commit(ctx context.Context, incarnation int64, txn metadata.Txn)
 func (c *Controller) adopt(d *decision) { c.active, c.self = d.active, d.self }
 
 func (c *Controller) begin(im *metadata.Image) *decision {
-	return &decision{c: c, edit: metadata.NewEdit(im), active: c.active, self: c.self}
+	return &decision{c: c, edit: metadata.NewEdit(im), active: c.active, self: c.self, starting: messages.NoBroker}
 }

@@ -26,6 +26,8 @@ type decision struct {
 	replicas  int                 // on all brokers, if load is not nil
 	lookalike map[string]string   // names with '.' made '_' → the topic; nil until wanted
 	left      []messages.BrokerID // brokers that are drained and have lost a replica
+	starting  messages.BrokerID   // the controller's own broker, before it is registered; else NoBroker
+	more      bool                // there is more to repair, in the next transaction
 }
 
 // image is the metadata as it is so far.

@@ -172,8 +172,8 @@ func losses(leader messages.BrokerID, known []Holding) string {
 }
 
 // tend does what is to be done by and by: it goes on moving replicas off brokers
-// that are being drained, and has leaders return to the preferred ones that have
-// been back for a while.
+// that are being drained, has leaders return to the preferred ones that have been
+// back for a while, and repairs what a fault has kept from being repaired.
 type tend struct {
 	steady  func(messages.BrokerID) bool // has been up for long enough to lead again
 	leaders int                          // how many leaders may return at a time
@@ -184,6 +184,7 @@ func (c *tend) decide(d *decision) error {
 	if err := d.lead(); err != nil {
 		return err
 	}
+	d.repair()
 	for _, b := range slices.Clone(d.image().Brokers) {
 		if b.Draining {
 			d.evacuate(b.ID)
