@@ -3,6 +3,8 @@ package understudy
 import (
 	"context"
 	"time"
+
+	"understudy/messages"
 )
 
 // retryPause is how long it takes to look again whether something works now
@@ -68,9 +70,15 @@ func (n *node) preside(lost <-chan struct{}) {
 		}
 	}()
 	for ctx.Err() == nil {
-		if _, err := n.b.controller.TakeOver(ctx, n.takeover()); err == nil {
+		_, err := n.b.controller.TakeOver(ctx, n.takeover())
+		if err == nil {
 			break
-		} else if ctx.Err() == nil {
+		}
+		if messages.KindOf(err) == messages.InvalidConfig { // nor can it be registered: let others have the lock
+			n.eye.refuse(err)
+			return
+		}
+		if ctx.Err() == nil {
 			n.b.log.Warn().Err(err).Msg("this node could not take over as the controller yet")
 			n.pause(retryPause)
 		}

@@ -38,7 +38,7 @@ type eye struct {
 	terms    atomic.Int64 // how often this node became the controller
 
 	rendezvous standing
-	refused    chan error // why this node cannot talk to another; has room for one
+	refused    chan error // why this node cannot be one of the cluster; has room for one
 
 	mu   sync.Mutex
 	last map[messages.BrokerID]messages.BrokerEpoch // of the last connection
@@ -86,6 +86,14 @@ func (e *eye) term(t term) term {
 	return term{
 		number: number, began: time.Now(),
 		asked: map[messages.BrokerID]time.Time{},
+	}
+}
+
+// refuse says why this node cannot be one of the cluster.
+func (e *eye) refuse(why error) {
+	select {
+	case e.refused <- why:
+	default:
 	}
 }
 
@@ -142,10 +150,7 @@ func (n *node) saw(ev link.Event) {
 		}
 	case link.Refused:
 		if cannotTalk(ev.Cause) {
-			select {
-			case n.eye.refused <- fmt.Errorf("node %d: %w", id, ev.Cause):
-			default:
-			}
+			n.eye.refuse(fmt.Errorf("node %d: %w", id, ev.Cause))
 		}
 	case link.Lost:
 	}

@@ -115,6 +115,11 @@ type takeOver struct {
 }
 
 func (c *takeOver) decide(d *decision) error {
+	if c.Register { // who cannot be registered keeps nobody from it
+		if err := CheckDirectory(d.image(), c.Self, d.c.o.Static); err != nil {
+			return err
+		}
+	}
 	d.active, d.self = true, c.Self.ID
 	if d.image().ClusterID == "" {
 		d.edit.SetClusterID(d.newClusterID())

@@ -224,6 +224,12 @@ func TestAnEmptyDiskIsRefilled(t *testing.T) {
 	if s.store.revision() != before || s.Image().Broker(1).Directory != "disk1" {
 		t.Error("it is registered")
 	}
+	next := begin(t, s.store, nil)
+	_, err := next.TakeOver(ctx(t), Takeover{Self: metadata.Broker{ID: 1, Epoch: s.Image().NextEpoch(1), Directory: "new"}, Register: true, Unclean: true})
+	wantKind(t, "the only copy takes over", err, messages.InvalidConfig, "a-0")
+	if s.store.revision() != before || next.told() != "" {
+		t.Error("who cannot be registered has become the controller")
+	}
 	if err := s.registerWith(2, "new"); err != nil { // was not in sync
 		t.Error(err)
 	}
