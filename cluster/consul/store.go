@@ -189,9 +189,11 @@ func (s *Store) Load(ctx context.Context) (metadata.State, error) {
 
 func (s *Store) load(ctx context.Context) (metadata.State, error) {
 	var pairs api.KVPairs
+	var before int64
 	err := s.contact.Retry(ctx, "load metadata", s.o.Prefix, func(ctx context.Context) (err error) {
 		o, cancel := s.o.Client.Read(ctx)
 		defer cancel()
+		before = s.sawSoFar()
 		pairs, _, err = s.o.Client.api.KV().List(s.o.Prefix, o)
 		return err
 	})
@@ -203,7 +205,7 @@ func (s *Store) load(ctx context.Context) (metadata.State, error) {
 	if err != nil {
 		return metadata.State{}, s.orClosed(err)
 	}
-	return s.adopt(pairs)
+	return s.adopt(pairs, before)
 }
 
 // orClosed puts ErrClosed in the place of an error that Close brought about.
@@ -214,8 +216,9 @@ func (s *Store) orClosed(err error) error {
 	return err
 }
 
-// adopt takes what was read for what is known.
-func (s *Store) adopt(pairs api.KVPairs) (metadata.State, error) {
+// adopt takes what was read for what is known. before is what had been seen when
+// the reading began: what was seen meanwhile may be newer than what was read.
+func (s *Store) adopt(pairs api.KVPairs, before int64) (metadata.State, error) {
 	state := metadata.State{Entries: make(map[string]metadata.Entry, len(pairs))}
 	known, v := make(map[string]stamp, len(pairs)), version{}
 	highest, restoring := int64(0), false
@@ -238,7 +241,7 @@ func (s *Store) adopt(pairs api.KVPairs) (metadata.State, error) {
 			highest = max(highest, st.revision)
 		}
 	}
-	if err := s.recognise(v, state.Entries[metadata.ClusterIDKey].Value); err != nil {
+	if err := s.recognise(v, before, state.Entries[metadata.ClusterIDKey].Value); err != nil {
 		return metadata.State{}, err
 	}
 	if restoring {
@@ -279,19 +282,20 @@ func readVersion(p *api.KVPair) version {
 	return v
 }
 
-// recognise refuses metadata that is not the one known so far, or less of it.
-func (s *Store) recognise(v version, clusterID []byte) error {
+// recognise refuses metadata that is not the one known so far, or less of it than
+// had been seen before.
+func (s *Store) recognise(v version, before int64, clusterID []byte) error {
 	var id struct{ ID string }
 	json.Unmarshal(clusterID, &id) // what cannot be read is no id
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case v.Revision < s.seen, s.clusterID != "" && id.ID == "":
+	case v.Revision < before, s.clusterID != "" && id.ID == "":
 		return s.tellLost(v)
 	case s.clusterID != "" && id.ID != s.clusterID:
 		return messages.E("load metadata", messages.InvalidConfig, s.o.Prefix, fmt.Errorf("%w: %s is there, want %s", ErrOtherCluster, id.ID, s.clusterID))
 	}
-	s.clusterID, s.seen, s.lost = id.ID, v.Revision, nil
+	s.clusterID, s.seen, s.lost = id.ID, max(s.seen, v.Revision), nil
 	return nil
 }
 
@@ -337,6 +341,13 @@ func (s *Store) saw(revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = max(s.seen, revision)
+}
+
+// sawSoFar is the newest version that was written or read.
+func (s *Store) sawSoFar() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
 }
 
 // newWriter draws a name for a transaction.

@@ -55,8 +55,9 @@ func (s *Store) regressed(ctx context.Context, v version) error {
 	if !s.older(v) {
 		return nil
 	}
+	before := s.sawSoFar() // what is seen from now on may be newer than what is read
 	v, err := s.readVersion(ctx)
-	if err != nil || !s.older(v) {
+	if err != nil || v.Revision >= before || !s.older(v) {
 		return err
 	}
 	s.mu.Lock()
