@@ -83,8 +83,9 @@ type flight struct {
 	txn      metadata.Txn // while committing
 }
 
-// maxFlight bounds the commands that share a transaction.
-const maxFlight = 1024
+// maxFlight bounds the commands that share a transaction: those that are answered
+// first need not wait for thousands.
+const maxFlight = 512
 
 // Receive is called by the actor library, one message at a time.
 func (i *instance) Receive(c actor.Context) {
