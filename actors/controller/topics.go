@@ -331,9 +331,6 @@ func (d *decision) createPartitions(want NewPartitions, validateOnly bool, room 
 	if t.Internal { // what is kept there is found by its hash, modulo the number of partitions
 		return refuse("create partitions", messages.InvalidPartitions, t.Name, "is an internal topic, whose number of partitions cannot change")
 	}
-	if t.Internal { // what is kept there is found by the number of partitions
-		return refuse("create partitions", messages.InvalidRequest, t.Name, "is one of Kafka's own topics: more partitions would lose what it keeps")
-	}
 	have := len(t.Partitions)
 	more := int(want.Count) - have
 	if more <= 0 {

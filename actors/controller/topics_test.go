@@ -257,11 +257,3 @@ func BenchmarkUncleanStart(b *testing.B) {
 		}
 	}
 }
-
-// TestKafkasOwnTopicsKeepTheirNumberOfPartitions: groups are found by it.
-func TestKafkasOwnTopicsKeepTheirNumberOfPartitions(t *testing.T) {
-	s := active(t, nil)
-	s.create("__consumer_offsets", 4, 1)
-	r := s.CreatePartitions(ctx(t), []NewPartitions{{Topic: "__consumer_offsets", Count: 8}}, false)
-	wantKind(t, "more partitions", r[0].Err, messages.InvalidRequest, "Kafka's own topics")
-}
