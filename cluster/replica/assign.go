@@ -59,7 +59,7 @@ func (r *Replica) elected(a Assignment) {
 // standBy refuses to lead, and asks the controller for another election.
 func (r *Replica) standBy(epoch messages.LeaderEpoch, cause ResignCause) {
 	r.stepDown(epoch, r.self.ID, Assigned)
-	r.role, r.epoch, r.leader = Standby, epoch, r.self.ID
+	r.role, r.epoch, r.heard, r.leader = Standby, epoch, epoch, r.self.ID
 	r.lead = leading{resigned: cause, asked: timer(r.now)}
 	r.out.Publish = true
 	resignation := Resignation{Epoch: epoch, Cause: cause}
@@ -70,7 +70,7 @@ func (r *Replica) standBy(epoch messages.LeaderEpoch, cause ResignCause) {
 // becomeLeader begins a leadership: every follower is asked how far its log agrees.
 func (r *Replica) becomeLeader(a Assignment) {
 	r.stepDown(a.Epoch, r.self.ID, Assigned)
-	r.role, r.epoch, r.leader, r.led, r.lost = Leader, a.Epoch, r.self.ID, a.Epoch, 0
+	r.role, r.epoch, r.heard, r.leader, r.led, r.lost = Leader, a.Epoch, a.Epoch, r.self.ID, a.Epoch, 0
 	r.lead = leading{epochStart: r.end}
 	r.arrange()
 	r.out.Publish = true
@@ -82,7 +82,7 @@ func (r *Replica) becomeLeader(a Assignment) {
 // followLeader begins to follow. Nothing is known yet of how far the logs agree.
 func (r *Replica) followLeader(epoch messages.LeaderEpoch, leader messages.BrokerID, cause EpochCause) {
 	r.stepDown(epoch, leader, cause)
-	r.role, r.epoch, r.leader = Follower, epoch, leader
+	r.role, r.epoch, r.heard, r.leader = Follower, epoch, epoch, leader
 	r.led = max(r.led, epoch) // another leads it
 	r.follow = following{matched: messages.NoOffset, acked: messages.NoOffset, ackedDurable: messages.NoOffset}
 	r.out.Publish = true
@@ -95,7 +95,7 @@ func (r *Replica) loseLeader(epoch messages.LeaderEpoch, from messages.BrokerID,
 		return
 	}
 	r.stepDown(epoch, from, cause)
-	r.role, r.epoch, r.leader = Waiting, epoch, messages.NoBroker
+	r.role, r.epoch, r.heard, r.leader = Waiting, epoch, epoch, messages.NoBroker
 	r.out.Publish = true
 	r.event(LostLeader{Epoch: epoch, Cause: cause})
 }

@@ -106,3 +106,25 @@ func TestFailedEffectsAnswerWithTheCause(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// TestAnEpochThatOnlyTheLogKnowsOfIsNotTold: it may be a bit that has turned on the
+// disk, and would end a leadership that is in order.
+func TestAnEpochThatOnlyTheLogKnowsOfIsNotTold(t *testing.T) {
+	both := []messages.BrokerID{1, 2}
+	tp := messages.TopicPartition{Topic: "orders"}
+	for _, led := range []messages.LeaderEpoch{messages.NoEpoch, 256} {
+		r := New(Member{ID: 1, Epoch: 1}, tp, Settings{}, LogState{End: 10, Durable: 10, LedEpoch: led, Epochs: []EpochStart{{1, 0}, {256, 4}}})
+		r.Assign(Assignment{Epoch: 4, Leader: 2, Replicas: both, ISR: both, Revision: 1})
+		r.Receive(2, Message{Type: TypeAppend, Epoch: 4, BrokerEpoch: 1, Base: 10, PrevEpoch: 1, Probe: 1})
+		var fx Effects
+		fenced := false
+		for r.Take(&fx) {
+			for _, out := range fx.Send {
+				fenced = fenced || out.Message.Epoch == 256
+			}
+		}
+		if fenced != (led == 256) {
+			t.Errorf("led %d: the leader of epoch 4 was told of epoch 256: %v", led, fenced)
+		}
+	}
+}

@@ -122,6 +122,7 @@ type Replica struct {
 	epoch      messages.LeaderEpoch // newest heard of
 	leader     messages.BrokerID    // of epoch, if known
 	assignment Assignment           // newest from the metadata; its epoch may be behind epoch
+	heard      messages.LeaderEpoch // newest that anybody has told of; epoch may be from the log alone
 	led        messages.LeaderEpoch // newest epoch that must not be led (again)
 
 	// The log as it will be once the effects are carried out.
@@ -161,7 +162,7 @@ func New(self Member, tp messages.TopicPartition, s Settings, log LogState) *Rep
 	r.durable = min(max(log.Durable, r.start), r.end)
 	r.hw = min(max(log.HighWatermark, r.start), r.end)
 	r.epoch = max(r.epochs.last(), log.LedEpoch)
-	r.led = r.epoch
+	r.heard, r.led = log.LedEpoch, r.epoch
 	r.out.Publish = true
 	if log.HighWatermark > r.end {
 		r.lost = log.HighWatermark
@@ -315,8 +316,13 @@ func (r *Replica) Receive(from messages.BrokerID, m Message) {
 	}
 }
 
-// fence tells a replica of an older epoch about this one.
+// fence tells a replica of an older epoch about this one. An epoch that only the
+// log knows of may be a bit that has turned on the disk, in a field that no
+// checksum covers: to tell the others would end their leadership for nothing.
 func (r *Replica) fence(to messages.BrokerID) {
+	if r.epoch > r.heard {
+		return
+	}
 	r.send(to, Message{Type: TypeFence, Epoch: r.epoch})
 }
 
