@@ -7,6 +7,7 @@ import (
 
 	"understudy/cluster/consul"
 	"understudy/cluster/local"
+	"understudy/cluster/metadata"
 )
 
 // WithNetwork puts something between a node's link and the network.
@@ -19,6 +20,9 @@ func WithConsul(c consul.Config) Option { return func(b *Broker) { b.consul = c 
 
 // Seat is the broker's place at its hub.
 func (b *Broker) Seat() *local.Seat { return b.node.r.(*local.Seat) }
+
+// Image is the metadata that the broker has.
+func (b *Broker) Image() *metadata.Image { return b.cell.Image() }
 
 // IsController reports whether this broker's controller decides.
 func (b *Broker) IsController() bool { return b.node.active.Load() }

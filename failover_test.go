@@ -234,12 +234,32 @@ func TestANodeIsCutOffUnderLoad(t *testing.T) {
 		t.Logf("%s: longest gap %v", round.what, l.takeGap().Round(time.Millisecond))
 		c.wires[i].Mute(false)
 		c.brokers[i].Seat().Cut(false)
-		c.awaitInSync("orders", 3)
+		c.awaitHealed("orders")
 		l.await(100)
 		t.Logf("it is back: longest gap %v", l.takeGap().Round(time.Millisecond))
 	}
 	l.end()
 	c.compare("orders", 6)
+}
+
+// awaitHealed waits until all brokers have the same metadata, and all replicas of a
+// topic are in sync: one that was cut off would answer from before.
+func (c *cluster) awaitHealed(topic string) {
+	c.t.Helper()
+	c.await(topic, "the same to all, and in sync", func(kadm.PartitionDetails) bool {
+		im := c.brokers[0].Image()
+		for _, b := range c.brokers[1:] {
+			if b.Image().Revision != im.Revision {
+				return false
+			}
+		}
+		for _, p := range im.Topic(topic).Partitions {
+			if len(p.ISR) != len(c.brokers) || p.Leader < 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // TestTheControllerIsCutOffWithItsLock is about a machine that is cut off together
