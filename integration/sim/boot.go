@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -26,6 +27,13 @@ func (p *process) boot(r *routine) {
 		return
 	}
 	p.self = metadata.Broker{ID: p.m.id, Epoch: image.NextEpoch(p.m.id), Host: "node", Port: 9092 + p.m.id, Directory: p.m.disk.name}
+	if err := controller.CheckDirectory(image, p.self, p.s.cfg.static); err != nil {
+		p.s.say("node %d cannot start: %v", p.m.id, err)
+		p.m.refused = true
+		p.s.after(0, p.exit)
+		return
+	}
+	p.m.refused = false
 	p.cell.Publish(metadata.Change{New: image})
 	if !p.spawnController(r) {
 		return
@@ -93,6 +101,11 @@ func (p *process) register(r *routine) bool {
 		if err != nil && messages.KindOf(err) != messages.NotController {
 			p.s.count("registration failed")
 		}
+		if messages.KindOf(err) == messages.InvalidConfig {
+			p.m.refused = true
+			p.s.after(0, p.exit)
+			return false
+		}
 		r.await(50*millisecond, registered)
 		if !r.alive() {
 			return false
@@ -107,6 +120,11 @@ func (p *process) openPartitions(r *routine) bool {
 	if err != nil {
 		p.s.count("checkpoint file not used")
 	}
+	image := p.cell.Image()
+	if _, err := partition.SweepDirectories(p.fs, func(dir string) partition.Place { return p.placeOf(image, dir) }); err != nil {
+		p.s.count("directories not swept")
+	}
+	points.Settle(image, p.m.id)
 	if err := points.BeginRun(); err != nil {
 		p.s.say("node %d cannot start: %v", p.m.id, err)
 		p.s.after(0, p.exit)
@@ -141,6 +159,19 @@ func (p *process) openPartitions(r *routine) bool {
 		}
 		p.tree = pid
 	})
+}
+
+// placeOf finds the partition that a directory is called after.
+func (p *process) placeOf(image *metadata.Image, dir string) partition.Place {
+	for t := range image.Topics() {
+		for n := range t.Partitions {
+			tp := messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
+			if tp.String() == dir {
+				return partition.Place{Partition: tp, Topic: t.ID, Here: slices.Contains(t.Partitions[n].Replicas, p.m.id)}
+			}
+		}
+	}
+	return partition.Place{}
 }
 
 // exit ends a process that cannot go on; it is started again after a while, as by

@@ -37,6 +37,7 @@ func newClient(s *Sim) *client {
 // given up or found to be broken. Then everything that waits on it fails.
 type wire struct {
 	c      *client
+	to     messages.BrokerID
 	p      *process // at the other end
 	broken bool
 	calls  []*call
@@ -66,8 +67,8 @@ var (
 
 // hangUp ends a connection: everything that waits on it fails.
 func (w *wire) hangUp(err error) {
-	if w.p != nil && w.c.wires[w.p.m.id] == w {
-		w.c.wires[w.p.m.id] = nil
+	if w.c.wires[w.to] == w {
+		w.c.wires[w.to] = nil
 	}
 	w.broken = true
 	calls := w.calls
@@ -88,22 +89,19 @@ func (c *client) ask(to messages.BrokerID, patience int64, do func(p *process, r
 			s.after(s.links.delay(), func() { finish(errRefused, nil) })
 			return
 		}
-		w = &wire{c: c, p: m.proc}
+		w = &wire{c: c, to: to, p: m.proc}
 		c.wires[to] = w
 	}
 	x := &call{w: w, finish: finish}
 	w.calls = append(w.calls, x)
 	s.after(patience, func() {
 		if !x.done {
-			if c.wires[to] == w {
-				c.wires[to] = nil
-			}
 			w.hangUp(errPatient)
 		}
 	})
 	passes := s.links.passes(c.place, int(to)) && !m.off
 	if passes && m.proc != w.p { // its machine knows nothing of this connection
-		c.wires[to] = nil
+		w.broken = true
 		s.after(s.links.delay(), func() { w.hangUp(errReset) })
 		return
 	}
@@ -133,7 +131,7 @@ func (s *Sim) dropClients(p *process) {
 	for _, c := range s.clients {
 		w := c.wires[p.m.id]
 		if w != nil && w.p == p && !p.m.off && s.links.passes(int(p.m.id), c.place) {
-			c.wires[p.m.id] = nil
+			w.broken = true
 			s.after(s.links.delay(), func() { w.hangUp(errReset) })
 		}
 	}

@@ -223,6 +223,9 @@ func (h *handle) StartWriteback(off, length int64) { h.f.StartWriteback(off, len
 
 func (h *handle) Sync() error {
 	if err := h.m.check(vfs.OpSync, h.name); err != nil {
+		if f, ok := h.f.(interface{ FailSync() }); ok && !h.m.dead {
+			f.FailSync()
+		}
 		return err
 	}
 	if h.m.d.lies {

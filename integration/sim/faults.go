@@ -36,6 +36,14 @@ const (
 	fullDisk
 	lyingDisk
 	clockStep
+	rot // files of a machine are damaged while its process is down
+	swap
+	move
+	drain
+	preferred
+	alter
+	trim
+	grow
 	faultKinds
 )
 
@@ -81,6 +89,14 @@ func init() {
 		fullDisk:      {"full disk", always, (*Sim).fullDisk},
 		lyingDisk:     {"lying disk", func(c *config) bool { return c.nodes > 2 }, (*Sim).lie},
 		clockStep:     {"clock step", always, (*Sim).clockStep},
+		rot:           {"damaged files", func(c *config) bool { return c.nodes > 2 }, (*Sim).rot},
+		swap:          {"disk replaced", several, (*Sim).swap},
+		move:          {"replicas moved", several, (*Sim).move},
+		drain:         {"node drained", several, (*Sim).drain},
+		preferred:     {"preferred leaders elected", several, (*Sim).preferred},
+		alter:         {"settings changed", always, (*Sim).alter},
+		trim:          {"records deleted", always, (*Sim).trim},
+		grow:          {"partitions added", always, (*Sim).grow},
 	}
 }
 

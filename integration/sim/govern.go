@@ -21,8 +21,16 @@ func (p *process) govern(r *routine) {
 func (p *process) preside(r *routine) {
 	p.resign = false
 	for r.alive() && p.holds() {
-		if _, err := p.ctl.TakeOver(p.ctx, p.takeover()); err == nil {
+		_, err := p.ctl.TakeOver(p.ctx, p.takeover())
+		if err == nil {
 			break
+		}
+		p.s.say("node %d could not take over: %v", p.m.id, err)
+		if messages.KindOf(err) == messages.InvalidConfig {
+			p.m.refused = true
+			p.s.after(0, p.exit)
+			p.s.store.release(p)
+			return
 		}
 		p.s.count("takeover failed")
 		r.sleep(50 * millisecond)
@@ -32,7 +40,7 @@ func (p *process) preside(r *routine) {
 		p.active = true
 		p.s.say("node %d is the controller", p.m.id)
 		p.begin(p.tend)
-		for p.holds() && !p.resign && r.sleep(20*millisecond) {
+		for p.holds() && !p.resign && p.cell.Image().Controller == p.m.id && r.sleep(20*millisecond) {
 		}
 	}
 	p.active = false

@@ -86,6 +86,9 @@ func (s *Sim) lastCopy(m *machine) bool {
 // writable checks that every partition has taken writes since a time, if there
 // was anybody to write, and lets the producers come to their end.
 func (s *Sim) writable(since int64) {
+	if s.hopeless() {
+		return
+	}
 	for _, tp := range s.partitions {
 		if s.lastAck[tp] < since {
 			s.wrong("not-writable", "%v has taken no writes for %d s after everything healed: %s", tp, writeWithin/second, s.standing(tp))
@@ -98,10 +101,24 @@ func (s *Sim) writable(since int64) {
 	s.after(second, func() { s.await(s.now + restWithin) })
 }
 
+// hopeless ends a history in which the last copy of something was on a disk that
+// was replaced: nobody but an operator can say that it may be given up.
+func (s *Sim) hopeless() bool {
+	for _, m := range s.machines {
+		if m.refused {
+			s.ending = "a disk that was replaced was the last copy"
+			s.count("ended: " + s.ending)
+			break
+		}
+	}
+	return s.ending != ""
+}
+
 // await waits until all is at rest.
 func (s *Sim) await(deadline int64) {
 	why := s.restless()
 	switch {
+	case s.hopeless():
 	case why == "":
 		s.final()
 	case s.now > deadline:
@@ -122,6 +139,9 @@ func (s *Sim) restless() string {
 	}
 	for _, tp := range s.partitions {
 		at := s.store.image.Partition(tp)
+		if at.Moving() {
+			return "replicas are being moved: " + s.standing(tp)
+		}
 		if len(at.ISR) < len(at.Replicas) || at.Leader == messages.NoBroker {
 			return "not all are in sync: " + s.standing(tp)
 		}
@@ -218,7 +238,7 @@ func (s *Sim) complete(b *book) {
 	slices.Sort(numbers)
 	for _, number := range numbers {
 		rec := b.acked[number]
-		if now, found := b.at(rec.base); !found || now != rec {
+		if now, found := b.at(rec.base); !found || now.number != rec.number || now.base != rec.base || now.next != rec.next {
 			s.wrong("lost-write", "%v: %v was acknowledged, and %v is there", b.tp, rec, now)
 			return
 		}

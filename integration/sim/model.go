@@ -261,14 +261,26 @@ func (b *book) end() messages.Offset {
 	return 0
 }
 
-// acked takes a success that a producer with acks=all is told of.
+// acked takes a success that a producer with acks=all is told of. What a replica
+// commits in the turn in which its disk fails it does not show any more; that must
+// turn up later.
 func (m *model) acked(p *process, out *parcelOut, base messages.Offset) {
 	b := m.books[out.tp]
 	m.observe(p, out.tp)
 	if b.lossy {
 		return
 	}
+	next := base + int64(out.records)
+	if w := p.known[out.tp]; w != nil && w.machine != nil && w.machine.Status().HighWatermark < next {
+		m.s.wrong("early-acknowledgement", "node %d: %v acknowledges batch %d at %d, and its high watermark is %d", p.m.id, b.tp, out.number, base, w.machine.Status().HighWatermark)
+		return
+	}
 	rec, found := b.at(base)
+	if !found && base >= b.end() {
+		m.s.count("acknowledged and not shown")
+		b.acked[out.number] = record{number: out.number, base: base, next: next, epoch: messages.NoEpoch}
+		return
+	}
 	if !found || rec.number != out.number || rec.base != base {
 		m.s.wrong("lost-write", "node %d: %v acknowledges batch %d at %d, where %v is committed", p.m.id, b.tp, out.number, base, rec)
 		return
@@ -306,7 +318,7 @@ func (m *model) event(p *process, tp messages.TopicPartition, e replica.Event) {
 // is there.
 func (m *model) leads(p *process, b *book, e replica.BecameLeader) {
 	now := m.s.store.image.Partition(b.tp)
-	if other := b.leaders[e.Epoch]; other != nil && now != nil && len(now.Replicas) > 1 {
+	if other := b.leaders[e.Epoch]; other != nil && now != nil && (other.m != p.m || len(now.Replicas)-len(now.Adding) > 1) {
 		m.s.wrong("two-leaders", "node %d leads %v in epoch %d, which node %d led", p.m.id, b.tp, e.Epoch, other.m.id)
 	}
 	b.leaders[e.Epoch] = p
@@ -326,6 +338,7 @@ func (m *model) decided(ch metadata.Change) {
 		if t.New == nil || t.Old == nil {
 			continue
 		}
+		m.s.grown(t.New)
 		for n := range min(len(t.Old.Partitions), len(t.New.Partitions)) {
 			m.transition(messages.TopicPartition{Topic: t.New.Name, Partition: int32(n)}, &t.Old.Partitions[n], &t.New.Partitions[n])
 		}

@@ -27,15 +27,16 @@ import (
 //	            freeze ▼    │ thaw
 //	                   frozen
 type machine struct {
-	s     *Sim
-	id    messages.BrokerID
-	disk  *disk
-	proc  *process // nil while none runs
-	drift int64    // ppm by which its clocks run fast
-	wall  int64    // ms by which its wall clock is wrong
-	off   bool     // it has no power
-	disks int      // replaced
-	gone  bool     // it was drained and removed: it is not started again
+	s       *Sim
+	id      messages.BrokerID
+	disk    *disk
+	proc    *process // nil while none runs
+	drift   int64    // ppm by which its clocks run fast
+	wall    int64    // ms by which its wall clock is wrong
+	off     bool     // it has no power
+	disks   int      // replaced
+	refused bool     // the disk is empty, and the one before was the last copy
+	gone    bool     // it was drained and removed: it is not started again
 }
 
 // process is one run of a broker.
@@ -141,7 +142,7 @@ func (p *process) failed(_ string, f supervision.Failure) {
 // was frozen and takes its disk for having been.
 func (p *process) allowed(cause error) bool {
 	return errors.Is(cause, errAnswerLost) ||
-		p.thawed > 0 && p.s.now-p.thawed < second && strings.Contains(cause.Error(), "the disk has not answered")
+		p.thawed > 0 && p.s.now-p.thawed < 5*second && strings.Contains(cause.Error(), "the disk has not answered")
 }
 
 func firstLine(text string) string {

@@ -34,6 +34,7 @@ type line struct {
 	waiting  bool // a pause, or news of the leader, comes first
 	failed   bool // nothing more is sent until what flies has come down
 	written  int
+	ended    bool
 	plain    bool // not idempotent: a sequence would not survive a loss
 }
 
@@ -68,10 +69,14 @@ func (s *Sim) newProducer(number int) *producer {
 	}
 	p.pause = s.cfg.producePause/2 + rnd.Int64N(s.cfg.producePause)
 	for _, tp := range s.partitions {
-		p.lines = append(p.lines, &line{tp: tp, plain: !p.idempotent || s.model.books[tp].lossy})
+		p.lines = append(p.lines, p.lineOf(tp))
 	}
 	s.after(rnd.Int64N(p.pause), p.work)
 	return p
+}
+
+func (p *producer) lineOf(tp messages.TopicPartition) *line {
+	return &line{tp: tp, plain: !p.idempotent || p.s.model.books[tp].lossy}
 }
 
 // work makes another batch now and then.
@@ -82,7 +87,7 @@ func (p *producer) work() {
 	s := p.s
 	if p.idempotent && p.id == messages.NoProducerID {
 		p.name()
-	} else if l := p.lines[s.rnd.client.IntN(len(p.lines))]; len(l.queue) < 2*p.flights {
+	} else if l := p.lines[s.rnd.client.IntN(len(p.lines))]; len(l.queue) < 2*p.flights && !l.ended {
 		p.make(l)
 		p.pump(l)
 	}
@@ -111,6 +116,7 @@ func (p *producer) name() {
 			}
 			p.s.ids = append(p.s.ids, id)
 			p.id = id
+			p.s.say("producer %d has id %d", p.number, id)
 		}
 	})
 }
@@ -149,7 +155,7 @@ func (p *producer) make(l *line) {
 
 // pump sends what may be sent.
 func (p *producer) pump(l *line) {
-	if l.waiting || l.failed && l.flying > 0 {
+	if l.ended || l.waiting || l.failed && l.flying > 0 {
 		return
 	}
 	l.failed = false
@@ -184,7 +190,7 @@ func (p *producer) send(l *line, out *parcelOut, to messages.BrokerID) {
 	}
 	s.trace(4, uint64(out.number), uint64(to), uint64(out.tries))
 	if s.verbose {
-		s.say("producer %d → node %d: %v batch %d (order %d, sequence %d), try %d", p.number, to, l.tp, out.number, out.order, out.sequence, out.tries)
+		s.say("producer %d → node %d: %v batch %d of id %d (order %d, sequence %d, %d records), try %d", p.number, to, l.tp, out.number, out.id, out.order, out.sequence, out.records, out.tries)
 	}
 	acks := p.acks
 	finish := func(err error, value any) { p.answered(l, out, err, value) }
@@ -249,6 +255,9 @@ func (p *producer) answered(l *line, out *parcelOut, err error, value any) {
 	s := p.s
 	out.flying = false
 	l.flying--
+	if l.ended {
+		return
+	}
 	if result, ok := value.(produced); ok {
 		err = result.Err
 	}
@@ -292,6 +301,13 @@ func (p *producer) outOfOrder(l *line, out *parcelOut, err error) bool {
 		return false
 	}
 	b := p.s.model.books[l.tp]
+	if out.order == 1 {
+		// It is the first for the partition, and a later batch has come first to a
+		// partition that did not know it: KIP-360 has it begin with any sequence.
+		p.s.count("producer unknown, and its batches overtaken")
+		l.queue, l.ended = nil, true
+		return true
+	}
 	if !b.lossy && p.acks == messages.AcksAll {
 		p.s.wrong("forgot-producer", "batch %d of %v, before which all were acknowledged: %v", out.number, l.tp, err)
 	}

@@ -20,23 +20,27 @@ func main() {
 		seed   = flag.Uint64("seed", 0, "run the history of this seed alone, and print it")
 		faults = flag.String("faults", "", "with -seed: only these of its faults, by number; none")
 		lines  = flag.Int("lines", 400, "how much of a history is printed at most")
+		all    = flag.Bool("all", false, "go on after a failure, and name all that failed")
 		commit = flag.String("commit", "unknown", "what is being tested, for the report")
 	)
 	flag.Parse()
 	if *seed != 0 {
 		os.Exit(one(*seed, *faults, *lines))
 	}
-	os.Exit(many(*from, *seeds, *lines, *commit))
+	os.Exit(many(*from, *seeds, *lines, *commit, *all))
 }
 
-// many runs seeds until one fails, and explains that.
-func many(from uint64, seeds, lines int, commit string) int {
+// many runs seeds, until one fails unless all are wanted, and explains the first.
+func many(from uint64, seeds, lines int, commit string, all bool) int {
 	done := 0
 	report := sim.Many{From: from, Seeds: seeds, Workers: runtime.GOMAXPROCS(0), Each: func(r sim.Result) bool {
 		if done++; done%100 == 0 {
 			fmt.Fprintf(os.Stderr, "%d of %d\n", done, seeds)
 		}
-		return r.Violation == nil
+		if all && r.Violation != nil {
+			fmt.Printf("seed %d: %v\n", r.Seed, r.Violation)
+		}
+		return all || r.Violation == nil
 	}}.Run()
 	report.Write(os.Stdout)
 	if len(report.Failed) == 0 {
