@@ -23,7 +23,7 @@ func TestManyPartitionsAreLedAgainInPortions(t *testing.T) {
 		return nil
 	})
 	s.down(2)
-	if _, leaders := s.count(2); leaders != 1000-maxRepairs {
+	if _, leaders := s.count(2); leaders > 1000-maxRepairs { // the next portion may have come already
 		t.Errorf("after the first transaction %d partitions wait for a leader", leaders)
 	}
 	waits := func() (count int) {
@@ -38,10 +38,9 @@ func TestManyPartitionsAreLedAgainInPortions(t *testing.T) {
 		s.tend(none, 0) // it is decided after what waits already
 	}
 	s.store.intercept(nil)
-	close(writes)
-	transactions := 0
-	for n := range writes {
-		if transactions++; n > 2*maxRepairs+1 { // of a repair that was due and of tend's
+	transactions := len(writes)
+	for range transactions {
+		if n := <-writes; n > 2*maxRepairs+1 { // of a repair that was due and of tend's
 			t.Errorf("a transaction of %d writes", n)
 		}
 	}
