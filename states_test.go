@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -29,13 +30,24 @@ type prober struct {
 	epoch  int32 // the leader epoch that is claimed; -1: none
 }
 
+// prober waits until all nodes know the topic, and by the same id.
 func (c *cluster) prober(topic string) *prober {
 	c.t.Helper()
 	p := &prober{t: c.t, client: c.client(), topic: topic, epoch: -1}
-	for _, t := range p.metadata().Topics {
-		p.id = t.TopicID
+	for began := time.Now(); ; {
+		ids := map[[16]byte]bool{}
+		for node := range c.brokers {
+			ids[p.metadata(int32(node + 1)).Topics[0].TopicID] = true
+		}
+		if len(ids) == 1 && !ids[[16]byte{}] {
+			for p.id = range ids {
+				return p
+			}
+		}
+		if time.Since(began) > probeTime {
+			c.t.Fatalf("%s: the nodes know it as %x", topic, slices.Collect(maps.Keys(ids)))
+		}
 	}
-	return p
 }
 
 // at is the prober with another leader epoch.
@@ -45,15 +57,11 @@ func (p *prober) at(epoch int32) *prober {
 	return &other
 }
 
-func (p *prober) metadata() *kmsg.MetadataResponse {
+func (p *prober) metadata(node int32) *kmsg.MetadataResponse {
 	p.t.Helper()
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{{Topic: &p.topic}}
-	resp, err := req.RequestWith(p.t.Context(), p.client)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return resp
+	return ask[*kmsg.MetadataResponse](p, node, req)
 }
 
 // probeTime is for what must come true; nothing passes by waiting for it.
@@ -221,6 +229,9 @@ func TestWhatClientsAreToldInEveryState(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.createTopic("orders", 1, nil)
+	if anew := c.prober("orders"); anew.id == p.id {
+		t.Errorf("the new topic has the id of the old one, %x", p.id)
+	}
 	again := c.awaitInSync("orders", 3)[0].Leader
 	p.expect("made anew under its name", again, 0, answers{"ok", unknownID, "ok", "ok"})
 }
@@ -254,7 +265,7 @@ func TestWhatClientsAreToldAroundAnElection(t *testing.T) {
 	fenced := answers{"ok", "FENCED_LEADER_EPOCH" + c.leading(now.Leader), "FENCED_LEADER_EPOCH", "FENCED_LEADER_EPOCH"}
 	p.at(led.LeaderEpoch).expect("an earlier epoch", now.Leader, 0, fenced)
 	p.at(led.LeaderEpoch).expect("an earlier epoch, elsewhere", next, 0, all(notLeader, c.leading(now.Leader)))
-	if brokers := p.metadata().Brokers; len(brokers) < 2 {
+	if brokers := p.metadata(now.Leader).Brokers; len(brokers) < 2 {
 		t.Errorf("brokers %+v", brokers)
 	}
 }
