@@ -113,7 +113,7 @@ func (c *Cleaner) survey(ctx context.Context) []*Handle {
 	defer cancel()
 	for i := range asked {
 		a := &asked[i]
-		if d, err := a.ask.await(ctx, a.handle); err == nil {
+		if d, err := a.ask.await(ctx, a.handle, "compact"); err == nil {
 			a.dirt = d
 		}
 	}
@@ -213,29 +213,15 @@ func sum[S interface{ Size() int64 }](segments []S) (n int64) {
 	return n
 }
 
-// await waits for the answer to a question that was posted.
-func (a *ask[Q, A]) await(ctx context.Context, h *Handle) (A, error) {
-	if h.pause != nil {
-		h.pause(func() bool { return len(a.reply) > 0 })
-	}
-	select {
-	case got := <-a.reply:
-		return got.value, got.err
-	case <-ctx.Done():
-		var none A
-		return none, messages.E("compact", messages.RequestTimedOut, h.tp.String(), ctx.Err())
-	}
-}
-
 // begin has a replica begin a compaction; nil if it sees no need.
 func (c *Cleaner) begin(ctx context.Context, h *Handle) (*log.Cleaning, error) {
 	a := newCleanAsk()
 	h.mail.PostUserMessage(a)
-	cleaning, err := a.await(ctx, h)
+	cleaning, err := a.await(ctx, h, "compact")
 	if err == nil || ctx.Err() == nil || a.take() {
 		return cleaning, err
 	}
-	return a.await(context.Background(), h) // the replica is about to answer
+	return a.await(context.Background(), h, "compact") // the replica is about to answer
 }
 
 // swap has a replica put a compacted segment in its place. It is the replica's

@@ -87,12 +87,11 @@ func (k *Keeper) Checkpoint(ctx context.Context) error {
 		pause(func() bool { return len(answers) == len(asked) || ctx.Err() != nil })
 	}
 	for range asked {
-		select {
-		case t := <-answers:
-			k.Shared.Checkpoints.put(t.handle.topicID, t.handle.tp, t.checkpoint)
-		case <-ctx.Done():
-			return k.Shared.Checkpoints.Write()
+		t, ok := receive(ctx, answers)
+		if !ok {
+			break
 		}
+		k.Shared.Checkpoints.put(t.handle.topicID, t.handle.tp, t.checkpoint)
 	}
 	return k.Shared.Checkpoints.Write()
 }

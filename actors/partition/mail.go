@@ -66,15 +66,34 @@ type (
 func request[Q, A any](ctx context.Context, h *Handle, op string, question Q) (A, error) {
 	a := &ask[Q, A]{question, make(chan answer[A], 1)}
 	h.mail.PostUserMessage(a)
+	return a.await(ctx, h, op)
+}
+
+// await waits for the answer to a question that was posted.
+func (a *ask[Q, A]) await(ctx context.Context, h *Handle, op string) (A, error) {
 	if h.pause != nil {
 		h.pause(func() bool { return len(a.reply) > 0 })
 	}
+	got, ok := receive(ctx, a.reply)
+	if !ok {
+		return got.value, messages.E(op, messages.RequestTimedOut, h.tp.String(), ctx.Err())
+	}
+	return got.value, got.err
+}
+
+// receive takes what comes before the context ends. What is there counts also when
+// the time is up: a select alone would leave it to chance.
+func receive[T any](ctx context.Context, from <-chan T) (got T, ok bool) {
 	select {
-	case got := <-a.reply:
-		return got.value, got.err
+	case got = <-from:
+		return got, true
+	default:
+	}
+	select {
+	case got = <-from:
+		return got, true
 	case <-ctx.Done():
-		var none A
-		return none, messages.E(op, messages.RequestTimedOut, h.tp.String(), ctx.Err())
+		return got, false
 	}
 }
 
