@@ -9,9 +9,8 @@ import (
 	"understudy/cluster/topicconfig"
 )
 
-// groupBytes is the memory that is reckoned for a consumer group, of which
-// memory.limit allows so many.
-const groupBytes = 16 << 10
+// groupShare says which part of memory.limit consumer groups may take: a quarter.
+const groupShare = 4
 
 // startGroups has this broker coordinate consumer groups.
 func (b *Broker) startGroups(context.Context) error {
@@ -21,7 +20,7 @@ func (b *Broker) startGroups(context.Context) error {
 		Restarts:     b.backoff(),
 		Log:          b.log,
 		ScanInterval: b.cfg.Groups.RetentionCheck,
-		MaxGroups:    int(b.cfg.MemoryLimit / groupBytes),
+		Memory:       b.cfg.MemoryLimit / groupShare,
 	})
 	pid, err := b.tree.Spawn("groups", b.groups.Props())
 	if err != nil {

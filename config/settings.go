@@ -94,7 +94,7 @@ var networkSettings = []*Setting{
 var memorySettings = []*Setting{
 	{Key: "memory.limit", Group: groupMemory, Type: Size, Min: 64 * mib, Max: 1024 * tib, Common: true,
 		Derived: "a quarter of the memory of the machine, or of the container when it has less",
-		Doc:     "The bytes that the whole broker may hold for its clients and its caches.",
+		Doc:     "The bytes that the whole broker may hold for its clients and its caches. A quarter of them may be taken by consumer groups and their committed offsets; then there are no more of these, and those that there are go on.",
 		field:   func(c *Config) any { return &c.MemoryLimit }},
 	{Key: "queued.max.request.bytes", Group: groupMemory, Type: Size, Min: 16 * mib, Max: 1024 * tib,
 		Derived: "half of memory.limit",

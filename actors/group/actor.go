@@ -27,6 +27,7 @@ type slot struct {
 
 	alarm *alarm
 	first *core.Group // what the first actor begins with; the actor's
+	bytes int64       // that the coordinator was told of; the actor's
 }
 
 // rebuilt is a group that was read again.
@@ -77,6 +78,7 @@ func (a *groupActor) Receive(ctx actor.Context) {
 		a.shard.c.alarms.unset(a.alarm)
 		a.refuseAll(messages.NotCoordinator)
 	case *actor.Stopped:
+		a.tell(0)
 		a.mail.Divert(a.refuseWith(messages.NotCoordinator))
 	}
 }
@@ -95,6 +97,7 @@ func (a *groupActor) work(mail mailbox.Mail) {
 	now := a.shard.c.o.Now()
 	if a.g != nil {
 		a.g.Configure(&a.shard.c.settings.Load().Settings)
+		a.g.Room(a.shard.c.room(), a.shard.c.o.Memory/4)
 	}
 	for a.mailed = mail; len(a.mailed) > 0; {
 		message := a.mailed[0]
@@ -189,10 +192,17 @@ func (a *groupActor) settle() {
 		}
 	}
 	a.list(a.g)
+	a.tell(a.g.Bytes())
 	a.shard.c.alarms.set(a.alarm, a.g.Deadline())
 	if a.g.Gone() {
 		a.shard.mail.PostUserMessage(gone{a.slot, a.got.Load()})
 	}
+}
+
+// tell tells the coordinator how much memory the group takes.
+func (a *groupActor) tell(bytes int64) {
+	a.shard.c.bytes.Add(bytes - a.bytes)
+	a.bytes = bytes
 }
 
 // fail has nobody wait for an actor that has failed.

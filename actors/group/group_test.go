@@ -136,11 +136,55 @@ func TestWhatIsAskedAboutGroupsThatAreNotThere(t *testing.T) {
 	if have := b.committed("g"); have != -1 {
 		t.Errorf("committed is %d", have)
 	}
-	for deadline := time.Now().Add(patience); b.groups.groups.Load() > 0; {
+	b.awaitNothing()
+}
+
+// awaitNothing waits until nothing is kept of any group.
+func (b *broker) awaitNothing() {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); b.groups.groups.Load() > 0 || b.groups.bytes.Load() > 0; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d groups are kept", b.groups.groups.Load())
+			b.t.Fatalf("%d groups are kept, of %d bytes", b.groups.groups.Load(), b.groups.bytes.Load())
 		}
 	}
+}
+
+// TestMemoryOfGroupsIsCounted has groups keep something, lose it with the
+// leadership, read it again and fail.
+func TestMemoryOfGroupsIsCounted(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	names := samePartition(3, 4)
+	for _, name := range names {
+		if err := b.commit(name, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := b.consumer(names[0])
+	if err := c.join(); err != nil {
+		t.Fatal(err)
+	}
+	least := int64(len(names)) * (groupBytes + 192)
+	for deadline := time.Now().Add(patience); b.groups.bytes.Load() < least+512; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are counted", b.groups.bytes.Load())
+		}
+	}
+	b.lead(2)
+	b.awaitNothing()
+	b.lead(1)
+	if have := b.committed(names[0]); have != 1 {
+		t.Errorf("committed is %d", have)
+	}
+	if err := c.leave(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := b.groups.Delete(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.awaitNothing()
 }
 
 // TestMembersGoOnWhenTheGroupMoves takes the leadership away and gives it back, in
@@ -376,7 +420,7 @@ func TestOffsetsOfTopicsThatWentUnseenGo(t *testing.T) {
 
 func TestThereAreOnlySoManyGroups(t *testing.T) {
 	b := newBroker(t)
-	b.max = 3
+	b.memory = 3*groupBytes + 500 // which is enough for one offset each, and no more
 	b.start()
 	b.find("g")
 	for i := range 3 {

@@ -35,7 +35,7 @@ type broker struct {
 	disk     vfs.FS
 	settings Settings
 	fresh    func() string // nil: as usual
-	max      int           // groups; 0: many
+	memory   int64         // for groups; 0: a lot
 
 	mu       sync.Mutex // of edits
 	cell     *metadata.Cell
@@ -105,13 +105,13 @@ func (b *broker) start() *broker {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if b.max == 0 {
-		b.max = 1_000_000
+	if b.memory == 0 {
+		b.memory = 1 << 40
 	}
 	b.groups = New(Options{
 		Self: 1, Cell: b.cell, Partitions: registry, Topics: b, Restarts: restarts, Log: log,
 		Settings:     func(*metadata.Image) Settings { return b.settings },
-		ScanInterval: time.Hour, MaxGroups: b.max, Fresh: b.fresh,
+		ScanInterval: time.Hour, Memory: b.memory, Fresh: b.fresh,
 	})
 	groups, err := root.Spawn("groups", b.groups.Props())
 	if err != nil {

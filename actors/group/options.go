@@ -29,8 +29,9 @@ type Options struct {
 	// ScanInterval is how often groups look for what need not be kept any longer
 	// (offsets.retention.check.interval.ms).
 	ScanInterval time.Duration
-	// MaxGroups bounds the groups that are kept here.
-	MaxGroups int
+	// Memory bounds the bytes that groups may take here. Beyond it there are no new
+	// groups, members and committed offsets, and those that there are go on.
+	Memory int64
 
 	// Now gives the time; nil: the system's clocks.
 	Now func() core.Time

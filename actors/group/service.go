@@ -21,6 +21,7 @@ type Coordinator struct {
 	news     news                     // shards have come, or begun to serve
 	alarms   *alarms
 	groups   atomic.Int64  // kept here
+	bytes    atomic.Int64  // that these take, about
 	reading  chan struct{} // has room for as many partitions as may be read at a time
 	creating chan struct{} // has room for one who makes the topic
 }
@@ -51,6 +52,18 @@ func New(o Options) *Coordinator {
 func (c *Coordinator) configure() {
 	s := c.o.Settings(c.o.Cell.Image())
 	c.settings.Store(&s)
+}
+
+// groupBytes is the memory of a group of which nothing is known, with its actor.
+const groupBytes = 4 << 10
+
+// room is how many bytes more groups may take; less than 0: they take too many.
+func (c *Coordinator) room() int64 { return c.o.Memory - c.bytes.Load() }
+
+// count counts groups that come, or go.
+func (c *Coordinator) count(n int) {
+	c.groups.Add(int64(n))
+	c.bytes.Add(int64(n) * groupBytes)
 }
 
 // news wakes all who wait for it.

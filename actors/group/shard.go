@@ -205,8 +205,8 @@ func (s *shardActor) take(ctx actor.Context, r *request) {
 			r.answerAbsent()
 			return
 		}
-		if s.c.groups.Load() >= int64(s.c.o.MaxGroups) {
-			r.refuse(messages.E(r.op, messages.PolicyViolation, r.group, errors.New("this broker keeps no more groups")))
+		if s.c.room() <= 0 {
+			r.refuse(messages.E(r.op, messages.PolicyViolation, r.group, errors.New("the groups of this broker keep as much as its memory allows")))
 			return
 		}
 		sl = s.add(ctx, core.New(r.group, &s.c.settings.Load().Settings))
@@ -233,7 +233,7 @@ func (s *shardActor) add(ctx actor.Context, g *core.Group) *slot {
 	sl.pid = ctx.Spawn(actor.PropsFromProducer(func() actor.Actor { return &groupActor{slot: sl} },
 		actor.WithMailbox(func() actor.Mailbox { return sl.mail })))
 	s.slots[sl.name] = sl
-	s.c.groups.Add(1)
+	s.c.count(1)
 	return sl
 }
 
@@ -247,7 +247,7 @@ func (s *shardActor) forget(ctx actor.Context, m gone) {
 
 func (s *shardActor) drop(ctx actor.Context, sl *slot) {
 	delete(s.slots, sl.name)
-	s.c.groups.Add(-1)
+	s.c.count(-1)
 	ctx.Stop(sl.pid)
 }
 
@@ -273,7 +273,7 @@ func (s *shardActor) forgetAll() {
 	if s.cancel != nil {
 		s.cancel()
 	}
-	s.c.groups.Add(-int64(len(s.slots)))
+	s.c.count(-len(s.slots))
 	s.slots, s.handle, s.again = nil, nil, nil
 	s.out.reset()
 }

@@ -214,7 +214,7 @@ func (g *Group) store(assignments map[string][]byte) {
 		g.become(Stable)
 		g.event(Settled{g.name, g.generation, len(g.members)})
 		for _, m := range g.members {
-			m.assignment = assigned[m]
+			g.assign(m, assigned[m])
 			g.synced(m, g.syncedNow(m))
 		}
 	})

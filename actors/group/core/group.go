@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"understudy/messages"
@@ -47,6 +48,7 @@ type Group struct {
 	awaiting int                  // members that wait with a Join
 	support  map[string]int       // how many members know a protocol
 	bytes    int                  // of all subscriptions
+	assigned int                  // bytes of all assignments
 	pending  map[string]isPending // ids handed out to those who are to come back with them
 
 	subscribed      map[string]bool // topics of the generation
@@ -60,6 +62,9 @@ type Group struct {
 	storing   bool  // the generation's assignments are being written
 	alarm     int64 // Tick is not needed before; 0: at all. Never later than what is waited for
 	offsets   map[messages.TopicPartition]kept
+	keeps     int64 // bytes of those
+	room      int64 // see Room
+	spare     int64
 	flight    []flying
 	effects   Effects
 }
@@ -72,11 +77,27 @@ type isPending struct {
 
 // New makes a group that does not exist yet.
 func New(name string, s *Settings) *Group {
-	return &Group{name: name, settings: s, state: Empty, since: -1}
+	return &Group{name: name, settings: s, state: Empty, since: -1, room: math.MaxInt64}
 }
 
 // Configure changes the settings, which the group keeps.
 func (g *Group) Configure(s *Settings) { g.settings = s }
+
+// Room tells how many bytes all groups together may still grow by. When there are
+// none, new members and offsets of further partitions are refused; and when it is
+// less than -spare, so is all that grows, however little. What is there goes on.
+func (g *Group) Room(left, spare int64) { g.room, g.spare = left, spare }
+
+// hasRoomFor reports whether something may grow from so many bytes to so many; from
+// 0: it is new.
+func (g *Group) hasRoomFor(before, after int) bool {
+	return after <= before || g.room > 0 || before > 0 && g.room+g.spare > 0
+}
+
+// Bytes is about how much memory is taken by what is known and kept of the group.
+func (g *Group) Bytes() int64 {
+	return g.keeps + int64(g.bytes+g.assigned+len(g.members)*memberBytes+len(g.pending)*pendingBytes)
+}
 
 // Name is the group's name.
 func (g *Group) Name() string { return g.name }
@@ -212,9 +233,10 @@ func (g *Group) Restore(t Time, md *Metadata) {
 	for _, r := range md.Members {
 		m := &member{
 			id: r.MemberID, instance: r.InstanceID, client: r.Client, session: r.SessionTimeout, rebalance: r.RebalanceTimeout,
-			protocols: []Protocol{{Name: md.Protocol, Metadata: r.Subscription}}, assignment: r.Assignment,
+			protocols: []Protocol{{Name: md.Protocol, Metadata: r.Subscription}},
 		}
 		g.enter(m)
+		g.assign(m, r.Assignment)
 		g.touch(m)
 		g.state = Stable
 	}

@@ -81,11 +81,11 @@ func (g *Group) hasRoom(j *Join) bool {
 	if m == nil && j.InstanceID != "" && j.MemberID == "" {
 		m = g.static[j.InstanceID] // it takes its predecessor's place
 	}
-	bytes := g.bytes + size(j.Protocols)
+	before, after := 0, size(j.Protocols)
 	if m != nil {
-		bytes -= size(m.protocols)
+		before = size(m.protocols) + 1
 	}
-	if bytes > maxGroup {
+	if g.bytes-before+after > maxGroup || !g.hasRoomFor(before, after) {
 		return false
 	}
 	_, expected := g.pending[j.MemberID]

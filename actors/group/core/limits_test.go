@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -78,6 +79,81 @@ func TestAGroupKeepsOnlySoMuch(t *testing.T) {
 		t.Errorf("%d are refused, %d bytes are kept, and an id of %d", len(e.Answers), g.bytes, len(g.members[0].id))
 	}
 	check(t, g)
+}
+
+// TestWithoutRoomOnlyNewcomersAreRefused has a group that is told that there is no
+// memory left: whoever is there goes on, with a little more as well, until there is
+// really none.
+func TestWithoutRoomOnlyNewcomersAreRefused(t *testing.T) {
+	s := DefaultSettings()
+	g := New("g", &s)
+	now := Time{Clock: 1000, Wall: 1_700_000_000_000}
+	last := func() (value any) {
+		for e := (Effects{}); g.Take(&e); {
+			for _, a := range e.Answers {
+				value = a.Value
+			}
+			for range e.Writes {
+				g.Written(now, nil)
+			}
+		}
+		check(t, g)
+		return value
+	}
+	join := Join{SessionTimeout: 10_000, RebalanceTimeout: -1, ProtocolType: "consumer", Protocols: []Protocol{{Name: "range"}}}
+	again := join
+	again.MemberID = "-1"
+	orders, more := messages.TopicPartition{Topic: "orders"}, messages.TopicPartition{Topic: "orders", Partition: 1}
+	commit := func(metadata string) error {
+		g.Commit(now, Commit{Member: Member{Generation: -1}, Offsets: map[messages.TopicPartition]Committed{orders: {Offset: 1, Metadata: metadata}}}, "commit")
+		d := last().(Done)
+		return errors.Join(d.Err, d.Each[orders])
+	}
+	if err := commit(""); err != nil {
+		t.Fatal(err)
+	}
+	g.Room(0, 100)
+	g.Commit(now, Commit{Member: Member{Generation: -1}, Offsets: map[messages.TopicPartition]Committed{orders: {Offset: 2}, more: {Offset: 2}}}, "commit")
+	if d := last().(Done); messages.KindOf(d.Each[more]) != messages.PolicyViolation || d.Each[orders] != nil || d.Err != nil || len(g.offsets) != 1 || g.offsets[orders].Offset != 2 {
+		t.Errorf("have %+v, %v kept", d, g.offsets)
+	}
+	if err := commit("note"); err != nil {
+		t.Error(err)
+	}
+	g.Room(-100, 100)
+	if err := commit("a longer note"); messages.KindOf(err) != messages.PolicyViolation {
+		t.Errorf("a longer note: %v", err)
+	}
+	if err := commit("n"); err != nil {
+		t.Error(err)
+	}
+
+	g.Join(now, join, "1", "join")
+	if j := last().(Joined); messages.KindOf(j.Err) != messages.GroupMaxSizeReached {
+		t.Errorf("a new member: have %+v", j)
+	}
+	g.Room(1, 100)
+	g.Join(now, join, "1", "join")
+	now.Clock += s.InitialDelay
+	g.Tick(now)
+	if j := last().(Joined); j.Err != nil || j.MemberID != "-1" {
+		t.Fatalf("have %+v", j)
+	}
+	g.Room(0, 100)
+	again.Protocols = []Protocol{{"range", make([]byte, 100)}}
+	g.Join(now, again, "", "join again")
+	if j := last().(Joined); j.Err != nil || j.Generation != 2 {
+		t.Errorf("who says more: have %+v", j)
+	}
+	g.Join(now, join, "2", "join")
+	if j := last().(Joined); messages.KindOf(j.Err) != messages.GroupMaxSizeReached {
+		t.Errorf("a second member: have %+v", j)
+	}
+	before := g.Bytes()
+	g.Leave(now, []Leaving{{MemberID: "-1"}})
+	if last(); before-g.Bytes() != memberBytes+105 {
+		t.Errorf("%d bytes before the member left, and %d then", before, g.Bytes())
+	}
 }
 
 // TestAssignmentsThatAreTooLargeAreNotKept has the leader say too much: everybody

@@ -77,6 +77,12 @@ func (g *Group) count(m *member, by int) {
 	}
 }
 
+// assign notes what a member was assigned.
+func (g *Group) assign(m *member, assignment []byte) {
+	g.assigned += len(assignment) - len(m.assignment)
+	m.assignment = assignment
+}
+
 // update takes over what a member says when it joins again.
 func (g *Group) update(m *member, j *Join) {
 	g.count(m, -1)
@@ -94,6 +100,7 @@ func (g *Group) remove(m *member, cause string) {
 		delete(g.static, m.instance)
 	}
 	g.count(m, -1)
+	g.assign(m, nil)
 	if g.leader == m.id {
 		g.leader = ""
 		if len(g.members) > 0 {

@@ -18,6 +18,10 @@ func (g *Group) keep(o *Offset) {
 	if g.offsets == nil {
 		g.offsets = map[messages.TopicPartition]kept{}
 	}
+	if before, ok := g.offsets[o.TopicPartition]; ok {
+		g.keeps -= int64(offsetSize(o.Topic, before.Metadata))
+	}
+	g.keeps += int64(offsetSize(o.Topic, o.Metadata))
 	g.offsets[o.TopicPartition] = kept{o.Committed, o.Time}
 }
 
@@ -25,7 +29,17 @@ func (g *Group) keep(o *Offset) {
 func (g *Group) RestoreOffset(o *Offset) { g.keep(o) }
 
 // DropOffset takes over that an offset was not kept.
-func (g *Group) DropOffset(tp messages.TopicPartition) { delete(g.offsets, tp) }
+func (g *Group) DropOffset(tp messages.TopicPartition) { g.dropOne(tp) }
+
+func (g *Group) dropOne(tp messages.TopicPartition) {
+	if k, ok := g.offsets[tp]; ok {
+		g.keeps -= int64(offsetSize(tp.Topic, k.Metadata))
+		delete(g.offsets, tp)
+	}
+}
+
+// offsetSize is how many bytes a committed offset takes.
+func offsetSize(topic, metadata string) int { return offsetBytes + len(topic) + len(metadata) }
 
 const committing = "commit offsets"
 
@@ -75,6 +89,13 @@ func (g *Group) checkOffset(tp messages.TopicPartition, o Committed) error {
 		return g.fail(committing, messages.OffsetMetadataTooLarge)
 	case len(tp.Topic) > maxName:
 		return g.fail(committing, messages.InvalidTopic)
+	}
+	before := 0
+	if k, ok := g.offsets[tp]; ok {
+		before = offsetSize(tp.Topic, k.Metadata)
+	}
+	if !g.hasRoomFor(before, offsetSize(tp.Topic, o.Metadata)) {
+		return g.failBecause(committing, messages.PolicyViolation, "the groups of this broker keep as much as its memory allows")
 	}
 	return nil
 }
@@ -158,7 +179,7 @@ func (g *Group) every(holds func(tp messages.TopicPartition, k kept, flying bool
 // drop has offsets forgotten.
 func (g *Group) drop(tps []messages.TopicPartition) {
 	for _, tp := range tps {
-		delete(g.offsets, tp)
+		g.dropOne(tp)
 	}
 }
 

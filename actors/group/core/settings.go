@@ -36,6 +36,13 @@ const (
 	maxGroup = 8 << 20
 )
 
+// About how many bytes are taken by what is not counted otherwise.
+const (
+	memberBytes  = 512 // of a member
+	pendingBytes = 256 // of an id that was handed out
+	offsetBytes  = 192 // of a committed offset
+)
+
 // Times that Kafka does not leave to settings, in ms.
 const (
 	// newMemberTimeout is how long a member that has not been told its id may wait:

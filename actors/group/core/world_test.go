@@ -51,7 +51,7 @@ func (d *disk) load(t Time, s *Settings) *Group {
 func check(t *testing.T, g *Group) {
 	t.Helper()
 	wrong := func(format string, args ...any) { t.Helper(); t.Errorf("WRONG: "+format, args...) }
-	awaiting, bytes, support, static := 0, 0, map[string]int{}, map[string]*member{}
+	awaiting, bytes, assigned, support, static := 0, 0, 0, map[string]int{}, map[string]*member{}
 	for _, m := range g.members {
 		if g.byID[m.id] != m {
 			wrong("member %s is not found", m.id)
@@ -60,6 +60,7 @@ func check(t *testing.T, g *Group) {
 			awaiting++
 		}
 		bytes += size(m.protocols)
+		assigned += len(m.assignment)
 		for _, p := range m.protocols {
 			support[p.Name]++
 		}
@@ -76,7 +77,13 @@ func check(t *testing.T, g *Group) {
 			wrong("member %s waits with a Sync in %s", m.id, g.state)
 		}
 	}
+	offsets := int64(0)
+	for tp, k := range g.offsets {
+		offsets += int64(offsetSize(tp.Topic, k.Metadata))
+	}
 	switch {
+	case assigned != g.assigned, offsets != g.keeps:
+		wrong("counted %d bytes of assignments (%d) and %d of offsets (%d)", g.assigned, assigned, g.keeps, offsets)
 	case awaiting != g.awaiting, bytes != g.bytes, !maps.Equal(support, g.support), !maps.Equal(static, g.static), len(g.byID) != len(g.members):
 		wrong("counted %d waiting (%d), %d bytes (%d), protocols %v (%v)", g.awaiting, awaiting, g.bytes, bytes, g.support, support)
 	case (g.state == Empty || g.state == Dead) != (len(g.members) == 0) && g.state != PreparingRebalance:
