@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"syscall"
 	"time"
 
@@ -312,6 +313,12 @@ var errStalled = errors.New("the node has taken nothing for too long")
 // end says goodbye and leaves nothing behind.
 func (k *keeper) end() {
 	p := k.p
+	if p.link.severed.Load() && k.conn != nil {
+		if tcp, ok := k.conn.nc.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // a reset, where the system can
+		}
+		k.drop(ErrClosed)
+	}
 	p.mu.Lock()
 	p.ended = true
 	arrival := p.arrival

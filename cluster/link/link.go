@@ -23,6 +23,7 @@ type Link struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wait    sync.WaitGroup
+	severed atomic.Bool // nobody is told of the end
 
 	peers atomic.Pointer[map[messages.BrokerID]*peer] // replaced, never changed
 
@@ -154,6 +155,13 @@ func (l *Link) Close() {
 	l.mu.Unlock()
 	_ = l.options.Listener.Close() // nothing depends on it
 	l.wait.Wait()
+}
+
+// Sever is Close as the end of the process would be: connections are reset, and
+// the other nodes are told nothing.
+func (l *Link) Sever() {
+	l.severed.Store(true)
+	l.Close()
 }
 
 // state is what goes out with a heartbeat.
