@@ -14,7 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"understudy/integration/checker"
+	"understudy/integration/history"
 	"understudy/integration/process"
 )
 
@@ -30,7 +30,8 @@ type workload struct {
 	addr  string
 
 	mu      sync.Mutex
-	history checker.History
+	checker *history.Checker
+	history *history.Recorder
 	acked   int
 	wake    chan struct{} // gets one token for each acksPerKill acknowledgements
 
@@ -50,11 +51,11 @@ func TestKillsUnderLoad(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		opts     []kgo.Opt
-		tolerate []checker.Kind // what the way of producing does not exclude
+		tolerate []history.Kind // what the way of producing does not exclude
 	}{
 		{"idempotent", idempotentOpts, nil},
 		{"at-least-once", []kgo.Opt{kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1)},
-			[]checker.Kind{checker.Duplicate}},
+			[]history.Kind{history.Duplicate}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			broker := process.Test(t, process.Options{})
@@ -81,7 +82,9 @@ func TestKillsUnderLoad(t *testing.T) {
 var idempotentOpts = []kgo.Opt{kgo.StopProducerOnDataLossDetected()}
 
 func newWorkload(addr string) *workload {
-	return &workload{topic: "load", addr: addr, wake: make(chan struct{}, 1), reached: make(chan struct{})}
+	w := &workload{topic: "load", addr: addr, wake: make(chan struct{}, 1), reached: make(chan struct{}), checker: history.NewChecker()}
+	w.history = history.NewRecorder(w.checker)
+	return w
 }
 
 func (w *workload) start(t *testing.T, producers int, opts []kgo.Opt) {
@@ -106,14 +109,13 @@ func (w *workload) start(t *testing.T, producers int, opts []kgo.Opt) {
 // take for another's, until it is told to stop, and waits for all answers.
 func (w *workload) produce(t *testing.T, ctx context.Context, cl *kgo.Client, name string) {
 	for i := 0; ctx.Err() == nil; i++ {
-		p := checker.Partition{Topic: w.topic, Number: int32(i % partitions)}
+		p := int32(i % partitions)
 		value := fmt.Sprintf("%s/%d/%s", name, i, rand.Text())
-		w.mu.Lock()
-		at := len(w.history.Sends)
-		w.history.Sends = append(w.history.Sends, checker.Send{Process: name, Partition: p, Value: value})
-		w.mu.Unlock()
-		record := &kgo.Record{Topic: w.topic, Partition: p.Number, Value: []byte(value)}
-		cl.Produce(context.WithoutCancel(ctx), record, func(r *kgo.Record, err error) { w.answered(t, at, r, err) })
+		w.history.Add(history.Event{
+			Type: history.Send, Process: w.history.Process(name, 0), Partition: w.history.Partition(w.topic, p), Value: history.Value(value),
+		})
+		record := &kgo.Record{Topic: w.topic, Partition: p, Value: []byte(value)}
+		cl.Produce(context.WithoutCancel(ctx), record, func(r *kgo.Record, err error) { w.answered(t, r, err) })
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
@@ -122,14 +124,14 @@ func (w *workload) produce(t *testing.T, ctx context.Context, cl *kgo.Client, na
 	}
 }
 
-func (w *workload) answered(t *testing.T, at int, r *kgo.Record, err error) {
+func (w *workload) answered(t *testing.T, r *kgo.Record, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
 		t.Errorf("a record of partition %d failed: %v", r.Partition, err)
 		return
 	}
-	w.history.Sends[at].Outcome, w.history.Sends[at].Offset = checker.OK, r.Offset
+	w.history.Add(history.Event{Type: history.OK, Value: history.Value(string(r.Value)), Offset: r.Offset})
 	if w.acked++; w.acked%acksPerKill == 0 {
 		select {
 		case w.wake <- struct{}{}:
@@ -163,25 +165,23 @@ func (w *workload) consume(t *testing.T, cl *kgo.Client, name string) {
 				t.Errorf("%s reading %s-%d: %v", name, topic, p, err)
 			}
 		})
+		w.polled(name, fetches)
 		w.mu.Lock()
-		w.history.Polls = append(w.history.Polls, polls(name, fetches)...)
 		w.consumed += fetches.NumRecords()
 		w.noticeEnd()
 		w.mu.Unlock()
 	}
 }
 
-// polls turns what a client returned into the checker's words.
-func polls(name string, fetches kgo.Fetches) []checker.Poll {
-	var out []checker.Poll
+// polled writes down what a client returned.
+func (w *workload) polled(name string, fetches kgo.Fetches) {
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		poll := checker.Poll{Process: name, Partition: checker.Partition{Topic: p.Topic, Number: p.Partition}}
+		poll := history.Event{Type: history.Poll, Process: w.history.Process(name, 0), Partition: w.history.Partition(p.Topic, p.Partition)}
 		for _, r := range p.Records {
-			poll.Records = append(poll.Records, checker.Record{Offset: r.Offset, Value: string(r.Value)})
+			poll.Records = append(poll.Records, history.Record{Offset: r.Offset, Value: history.Value(string(r.Value))})
 		}
-		out = append(out, poll)
+		w.history.Add(poll)
 	})
-	return out
 }
 
 // noticeEnd tells finish, once, that the consumer has come to the end.
@@ -213,17 +213,16 @@ func (w *workload) finish(t *testing.T) {
 	}
 	w.reader.Close()
 	w.consumer.Wait()
-	w.history.Polls = append(w.history.Polls, readAll(t, w.addr, w.topic, total)...)
+	w.readAll(t, total)
 }
 
-// readAll reads a number of records from the start of a topic.
-func readAll(t *testing.T, addr, topic string, records int) []checker.Poll {
+// readAll has another client read a number of records from the start of the topic.
+func (w *workload) readAll(t *testing.T, records int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), drainTimeout)
 	defer cancel()
-	cl := newClient(t, addr, fromStart(topic, partitions))
+	cl := newClient(t, w.addr, fromStart(w.topic, partitions))
 	defer cl.Close()
-	var all []checker.Poll
 	for records > 0 {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -231,18 +230,17 @@ func readAll(t *testing.T, addr, topic string, records int) []checker.Poll {
 			break
 		}
 		records -= fetches.NumRecords()
-		all = append(all, polls("reader", fetches)...)
+		w.polled("reader", fetches)
 	}
-	return all
 }
 
 // judge fails the test for every contradiction that is not tolerated.
-func (w *workload) judge(t *testing.T, tolerate []checker.Kind) {
+func (w *workload) judge(t *testing.T, tolerate []history.Kind) {
 	t.Helper()
-	found := checker.Check(&w.history)
-	bad := slices.DeleteFunc(slices.Clone(found), func(f checker.Finding) bool { return slices.Contains(tolerate, f.Kind) })
+	v := w.checker.Verdict()
+	bad := slices.DeleteFunc(slices.Clone(v.Findings), func(f history.Finding) bool { return slices.Contains(tolerate, f.Kind) })
 	for _, f := range bad[:min(len(bad), 20)] {
 		t.Error(f)
 	}
-	t.Logf("%d records sent, %d acknowledged, %d contradictions, %d tolerated", len(w.history.Sends), w.acked, len(bad), len(found)-len(bad))
+	t.Log(v)
 }
