@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"understudy/integration/history"
 )
 
 // fault is something that happens to a cluster while clients are at work.
@@ -168,6 +170,7 @@ func sameLeaders(r *round) error {
 type trial struct {
 	*cluster
 	loads  *loads
+	checks *history.Checker
 	rand   *rand.Rand
 	healed atomic.Pointer[time.Time]
 }
@@ -186,7 +189,8 @@ func startTrial(t *testing.T, o options) *trial {
 	h.Write([]byte(t.Name()))
 	tr := &trial{cluster: startCluster(t, o), rand: rand.New(rand.NewPCG(*seed, h.Sum64()))}
 	tr.createTopic(topic, partitions, min(3, o.brokers), nil)
-	tr.loads = &loads{topic: topic, partitions: partitions, size: *size}
+	tr.checks = history.NewChecker()
+	tr.loads = &loads{topic: topic, partitions: partitions, size: *size, history: history.NewRecorder(tr.checks)}
 	for _, kind := range clientKinds {
 		cl, err := newClient(kind, topic, partitions, tr.seeds())
 		if err != nil {
@@ -217,7 +221,7 @@ func TestFaults(t *testing.T) {
 					break
 				}
 			}
-			tr.judge(tr.loads)
+			tr.judge(tr.loads, tr.checks)
 		})
 	}
 }

@@ -17,12 +17,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"understudy/integration/checker"
+	"understudy/integration/history"
 )
 
 // judge ends the loads and checks all that must hold afterwards: what the
 // clients were told, and what is on the disks.
-func (c *cluster) judge(ls *loads) {
+func (c *cluster) judge(ls *loads, judge *history.Checker) {
 	c.t.Helper()
 	ctx := c.t.Context()
 	if err := ls.end(ctx); err != nil {
@@ -41,11 +41,11 @@ func (c *cluster) judge(ls *loads) {
 	if err := ls.problems(); err != nil {
 		c.t.Error(err)
 	}
-	found := checker.Check(&ls.history)
-	for _, f := range found[:min(len(found), 20)] {
+	v := judge.Verdict()
+	for _, f := range v.Findings[:min(len(v.Findings), 20)] {
 		c.t.Error(f)
 	}
-	c.t.Logf("%d records sent and %d polls made: %d contradictions", len(ls.history.Sends), len(ls.history.Polls), len(found))
+	c.t.Log(v)
 	if err := every(c.consuls, func(a *agent) error { return a.awaitReady(ctx) }); err != nil {
 		c.t.Error(err)
 	}
@@ -93,11 +93,11 @@ func (c *cluster) readAgain(ctx context.Context, ls *loads, ends map[int32]int64
 			return fmt.Errorf("%d records are left to read again: %w", left, err)
 		}
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-			poll := checker.Poll{Process: "reader", Partition: ls.part(p.Partition)}
+			poll := history.Event{Type: history.Poll, Process: ls.history.Process(ls.topic+" reader", 0), Partition: ls.part(p.Partition)}
 			for _, r := range p.Records {
-				poll.Records = append(poll.Records, checker.Record{Offset: r.Offset, Value: string(r.Key)})
+				poll.Records = append(poll.Records, history.Record{Offset: r.Offset, Value: history.Value(string(r.Key))})
 			}
-			ls.history.Polls = append(ls.history.Polls, poll)
+			ls.history.Add(poll)
 		})
 		left -= int64(fetches.NumRecords())
 	}

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"understudy/integration/checker"
+	"understudy/integration/history"
 )
 
 // client is a producer and a consumer of one kind.
@@ -42,19 +42,20 @@ type loads struct {
 	partitions int
 	size       int // of values, bytes
 	all        []*load
+	history    *history.Recorder
 
-	mu      sync.Mutex
-	history checker.History
-	wrong   []error // what consumers noticed while they read, and records that failed
+	mu    sync.Mutex
+	wrong []error // what consumers noticed while they read, and records that failed
 }
 
 // load has numbered records written at a steady rate, and all records read, by one client.
 type load struct {
 	*loads
-	name   string
-	client client
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	name    string
+	process uint32 // in the history
+	client  client
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 
 	// Guarded by loads.mu.
 	parts []part
@@ -98,7 +99,7 @@ func (c *clock) tick(now, healed time.Time) {
 
 // add starts a load.
 func (ls *loads) add(ctx context.Context, name string, cl client, rate int, healed func() time.Time) (*load, error) {
-	l := &load{loads: ls, name: name, client: cl, parts: make([]part, ls.partitions), next: map[stream]int{}}
+	l := &load{loads: ls, name: name, process: ls.history.Process(ls.topic+" "+name, 0), client: cl, parts: make([]part, ls.partitions), next: map[stream]int{}}
 	if err := cl.consume(func(p int32, records []read) { l.saw(p, records, healed()) }); err != nil {
 		return nil, err
 	}
@@ -125,18 +126,15 @@ func (l *load) write(ctx context.Context, p int32, rate int, healed func() time.
 		n := l.parts[p].sent
 		l.parts[p].sent++
 		key := fmt.Sprintf("%s %d %d", l.name, p, n)
-		at := len(l.history.Sends)
-		l.history.Sends = append(l.history.Sends, checker.Send{Process: l.name, Partition: l.part(p), Value: key})
 		l.mu.Unlock()
+		l.history.Add(history.Event{Type: history.Send, Process: l.process, Partition: l.part(p), Value: history.Value(key)})
 		l.client.produce(record{p, []byte(key), padding(key, l.size)}, func(offset int64, err error) {
-			l.answered(at, p, offset, err, healed())
+			l.answered(key, p, offset, err, healed())
 		})
 	}
 }
 
-func (ls *loads) part(p int32) checker.Partition {
-	return checker.Partition{Topic: ls.topic, Number: p}
-}
+func (ls *loads) part(p int32) uint32 { return ls.history.Partition(ls.topic, p) }
 
 // padding is the value that goes with a key: of varying length, and another for every key.
 func padding(key string, size int) []byte {
@@ -144,15 +142,15 @@ func padding(key string, size int) []byte {
 	return bytes.Repeat([]byte(key+"."), size/(len(key)+1)+1)[:size]
 }
 
-func (l *load) answered(at int, p int32, offset int64, err error, healed time.Time) {
+func (l *load) answered(key string, p int32, offset int64, err error, healed time.Time) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		l.fault("%s: partition %d: %s was not acknowledged: %w", l.name, p, l.history.Sends[at].Value, err)
+		l.fault("%s: partition %d: %s was not acknowledged: %w", l.name, p, key, err)
 		return
 	}
-	l.history.Sends[at].Outcome, l.history.Sends[at].Offset = checker.OK, offset
+	l.history.Add(history.Event{Type: history.OK, Value: history.Value(key), Offset: offset})
 	l.parts[p].acked++
 	l.parts[p].produced.tick(now, healed)
 }
@@ -169,12 +167,12 @@ func (ls *loads) fault(format string, args ...any) {
 // can be found at which it happened.
 func (l *load) saw(p int32, records []read, healed time.Time) {
 	now := time.Now()
-	poll := checker.Poll{Process: l.name, Partition: l.part(p)}
+	poll := history.Event{Type: history.Poll, Process: l.process, Partition: l.part(p)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range records {
 		key := string(r.key)
-		poll.Records = append(poll.Records, checker.Record{Offset: r.offset, Value: key})
+		poll.Records = append(poll.Records, history.Record{Offset: r.offset, Value: history.Value(key)})
 		if !bytes.Equal(r.value, padding(key, l.size)) {
 			l.fault("%s: partition %d, offset %d: the value of %q is not what was sent", l.name, p, r.offset, key)
 		}
@@ -187,7 +185,7 @@ func (l *load) saw(p int32, records []read, healed time.Time) {
 			l.next[from] = n + 1
 		}
 	}
-	l.history.Polls = append(l.history.Polls, poll)
+	l.history.Add(poll)
 	l.parts[p].seen += int64(len(records))
 	l.parts[p].consumed.tick(now, healed)
 }

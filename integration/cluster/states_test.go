@@ -26,7 +26,7 @@ func TestRollingRestart(t *testing.T) {
 			}
 		}
 	}
-	tr.judge(tr.loads)
+	tr.judge(tr.loads, tr.checks)
 }
 
 // TestConsulAway stops Consul for a while: by kill -9, so that it refuses, and by
@@ -54,7 +54,7 @@ func TestConsulAway(t *testing.T) {
 					t.Fatalf("round %d: %v", i+1, err)
 				}
 			}
-			tr.judge(tr.loads)
+			tr.judge(tr.loads, tr.checks)
 		})
 	}
 }

@@ -111,7 +111,7 @@ func (c *Checker) Add(e Event) {
 		t.ending, t.commits = true, e.Flags == 1
 	case Ended:
 		c.txn(e.Txn).ended = e.Flags == 1
-	case Commit, Committed, Fetched:
+	case Commit, Committed, Fetching, Fetched:
 		c.offset(e)
 	}
 }

@@ -26,8 +26,9 @@
 //	│ 11   │ ended      txn, 1: done, 0: refused           │
 //	│ 12   │ commit     process, partition, offset, call   │ before a group's offset is committed
 //	│ 13   │ committed  call                               │ it was acknowledged
-//	│ 14   │ fetched    process, partition, offset         │ a group's offset, as it was read back
-//	│ 15   │ note       length, text                       │ a fault, for who reads
+//	│ 14   │ fetching   process, partition, call           │ before a group's offset is read back
+//	│ 15   │ fetched    call, offset                       │ what it was
+//	│ 16   │ note       length, text                       │ a fault, for who reads
 //	└──────┴───────────────────────────────────────────────┘
 //
 // A value names one record: nobody sends the same twice. It is any number but 0;

@@ -23,6 +23,7 @@ const (
 	Ended
 	Commit
 	Committed
+	Fetching
 	Fetched
 	Note
 	types
@@ -99,8 +100,10 @@ func (e Event) String() string {
 		return fmt.Sprintf("commit process %d partition %d offset %d call %d", e.Process, e.Partition, e.Offset, e.Call)
 	case Committed:
 		return fmt.Sprintf("committed call %d", e.Call)
+	case Fetching:
+		return fmt.Sprintf("fetching process %d partition %d call %d", e.Process, e.Partition, e.Call)
 	case Fetched:
-		return fmt.Sprintf("fetched process %d partition %d offset %d", e.Process, e.Partition, e.Offset)
+		return fmt.Sprintf("fetched call %d offset %d", e.Call, e.Offset)
 	case Note:
 		return "note " + e.Name
 	}

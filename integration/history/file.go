@@ -110,8 +110,10 @@ func (e *Event) fields() []field {
 		return []field{process, partition, offset, call}
 	case Committed:
 		return []field{call}
+	case Fetching:
+		return []field{process, partition, call}
 	case Fetched:
-		return []field{process, partition, offset}
+		return []field{call, offset}
 	}
 	return nil
 }

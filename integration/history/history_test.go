@@ -104,14 +104,19 @@ var cases = []struct {
 		committed(polled(c, 0, 0xa, 3, 0xc))), []Kind{IntPollSkip, LostWrite}},
 	{"in a circle", events(in(1, sent(p, 0xa)), in(2, sent(q, 0xb)), in(1, polled(c, 1, 0xb)), in(2, polled(d, 0, 0xa)), ends(1, 1), ends(2, 1)), []Kind{G1c}},
 	{"one after the other", events(in(1, sent(p, 0xa)), ends(1, 1), in(2, sent(q, 0xb)), in(2, polled(d, 0, 0xa)), ends(2, 1), polled(c, 0, 0xa, 1, 0xb)), nil},
-	{"committed and gone", events(abc, all, commits(1, 3), Event{Type: Fetched, Process: group, Partition: t0, Offset: 2}), []Kind{CommitRegression}},
-	{"committed and there", events(abc, all, commits(1, 2), commits(2, 3), Event{Type: Fetched, Process: group, Partition: t0, Offset: 3}), nil},
-	{"perhaps set back", events(abc, all, commits(1, 3), commits(2, 1)[:1], Event{Type: Fetched, Process: group, Partition: t0, Offset: 1}), nil},
+	{"committed and gone", events(abc, all, commits(1, 3), fetched(2)), []Kind{CommitRegression}},
+	{"committed and there", events(abc, all, commits(1, 2), commits(2, 3), fetched(3)), nil},
+	{"perhaps set back", events(abc, all, commits(1, 3), commits(2, 1)[:1], fetched(1)), nil},
+	{"committed while it was read", events(abc, all, commits(1, 2), fetched(2)[:1], commits(2, 3), fetched(2)[1]), nil},
 	{"beyond the end", events(abc, all, commits(1, 4)), []Kind{CommitPastEnd}},
 }
 
 func commits(call uint32, offset int64) []Event {
 	return []Event{{Type: Commit, Process: group, Partition: t0, Offset: offset, Call: call}, {Type: Committed, Call: call}}
+}
+
+func fetched(offset int64) []Event {
+	return []Event{{Type: Fetching, Process: group, Partition: t0, Call: 9}, {Type: Fetched, Call: 9, Offset: offset}}
 }
 
 func kinds(v *Verdict) (list []Kind) {

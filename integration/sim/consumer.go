@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 
 	"understudy/messages"
@@ -32,6 +33,8 @@ func (s *Sim) newConsumer(number int) *consumer {
 	}
 	return c
 }
+
+func (c *consumer) name() string { return fmt.Sprint("consumer ", c.number) }
 
 // follow has the consumer read a partition, from its start.
 func (c *consumer) follow(tp messages.TopicPartition) {
@@ -161,6 +164,7 @@ func (c *consumer) take(at *position, got fetched, from *machine) {
 		if !c.compare(b, at, one, from) {
 			return
 		}
+		s.notes.read(c.name(), at.tp, one, at.next)
 		at.next = one.NextOffset()
 		at.read++
 		s.count("consumed")
@@ -203,6 +207,7 @@ func (c *consumer) refused(b *book, at *position, got fetched) {
 		}
 	case at.next < got.start || b.lossy:
 		at.next = got.start
+		s.notes.moved(c, at.tp)
 	default:
 		s.wrong("lost-write", "consumer %d: %v at %d is out of range %d to %d", c.number, at.tp, at.next, got.start, got.hw)
 	}

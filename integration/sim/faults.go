@@ -108,6 +108,7 @@ func (s *Sim) strike(f Fault) {
 	s.struck++
 	s.count("fault: " + f.Kind.String())
 	s.say("FAULT %v", f)
+	s.notes.fault(f)
 	faults[f.Kind].strike(s, f)
 }
 

@@ -42,6 +42,15 @@ const (
 	restWithin  = 40 * second // and all is at rest
 )
 
+// What is broken when it is not.
+const (
+	notWritable = "not-writable"
+	notAtRest   = "not-at-rest"
+)
+
+// done is the ending of a history that has come to its end.
+const done = "done"
+
 // heal ends all faults and lets the cluster come to rest.
 func (s *Sim) heal() {
 	s.healing = true
@@ -91,7 +100,7 @@ func (s *Sim) writable(since int64) {
 	}
 	for _, tp := range s.partitions {
 		if s.lastAck[tp] < since {
-			s.wrong("not-writable", "%v has taken no writes for %d s after everything healed: %s", tp, writeWithin/second, s.standing(tp))
+			s.wrong(notWritable, "%v has taken no writes for %d s after everything healed: %s", tp, writeWithin/second, s.standing(tp))
 			return
 		}
 	}
@@ -122,7 +131,7 @@ func (s *Sim) await(deadline int64) {
 	case why == "":
 		s.final()
 	case s.now > deadline:
-		s.wrong("not-at-rest", "%s", why)
+		s.wrong(notAtRest, "%s", why)
 	default:
 		s.after(100*millisecond, func() { s.await(deadline) })
 	}
@@ -221,8 +230,9 @@ func (s *Sim) final() {
 			}
 		}
 		s.complete(b)
+		s.notes.readAll(s.machines[at.Leader-1].proc, tp)
 	}
-	s.ending = "done"
+	s.ending = done
 	s.count("histories")
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"understudy/integration/history"
 )
 
 // Many runs the histories of seeds, some beside each other.
@@ -14,6 +16,8 @@ type Many struct {
 	From    uint64 // the first seed
 	Seeds   int
 	Workers int
+	// Blind has histories judged by what clients saw alone; see Options.
+	Blind bool
 	// Each is told of every history that has ended, one at a time, in no order; may
 	// be nil. It returns false to end the run.
 	Each func(Result) bool
@@ -45,7 +49,7 @@ func (m Many) Run() Report {
 	for range max(m.Workers, 1) {
 		workers.Go(func() {
 			for seed, ok := take(); ok; seed, ok = take() {
-				result := Run(seed, Options{})
+				result := m.one(seed)
 				mu.Lock()
 				r.add(result)
 				if m.Each != nil && !m.Each(result) {
@@ -57,6 +61,21 @@ func (m Many) Run() Report {
 	}
 	workers.Wait()
 	slices.SortFunc(r.Failed, func(a, b Result) int { return int(a.Seed) - int(b.Seed) })
+	return r
+}
+
+// one runs a seed's history. It is judged twice: by the model that looks into
+// replicas, and by the checker of histories, which knows no more than clients.
+func (m Many) one(seed uint64) Result {
+	checker := history.NewChecker()
+	r := Run(seed, Options{Blind: m.Blind, History: checker})
+	if r.Violation != nil || !r.Done {
+		return r
+	}
+	if v := checker.Verdict(); !v.Good() {
+		f := v.Findings[0]
+		r.Violation = &Violation{Name: string(f.Kind), Text: f.String(), At: r.Length}
+	}
 	return r
 }
 

@@ -129,6 +129,7 @@ func (m *model) bounds(p *process, b *book, w *watched, v *partition.View) {
 			m.s.wrong("lost-write", "node %d: %v begins at %d, and nobody has deleted anything", p.m.id, b.tp, l.LogStart)
 		}
 		b.start = l.LogStart
+		m.s.notes.starts(b.tp, b.start)
 	}
 }
 

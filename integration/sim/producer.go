@@ -126,7 +126,7 @@ func (p *producer) make(l *line) {
 	s := p.s
 	l.order++
 	out := &parcelOut{
-		number: int64(len(s.model.sent)), producer: p.number, order: l.order, tp: l.tp, records: 1 + s.rnd.client.IntN(4),
+		number: int64(len(s.model.sent)), producer: p.number, order: l.order, tp: l.tp, records: 1 + s.rnd.client.IntN(maxRecords),
 		idempotent: !l.plain, id: p.id,
 	}
 	f := batch.NoProducer
@@ -185,6 +185,9 @@ func (p *producer) send(l *line, out *parcelOut, to messages.BrokerID) {
 	out.flying, out.sentAt = true, s.now
 	out.tries++
 	l.flying++
+	if out.tries == 1 {
+		s.notes.sends(p, out)
+	}
 	if out.tries > 1 {
 		s.count("batch sent again")
 	}
@@ -260,6 +263,9 @@ func (p *producer) answered(l *line, out *parcelOut, err error, value any) {
 	}
 	if result, ok := value.(produced); ok {
 		err = result.Err
+		if err == nil && p.acks == messages.AcksAll {
+			s.notes.acknowledged(out, result.Base)
+		}
 	}
 	switch {
 	case err == nil:

@@ -7,6 +7,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"understudy/actors/supervision"
+	"understudy/integration/history"
 	"understudy/messages"
 )
 
@@ -30,6 +31,7 @@ type Sim struct {
 	links      *links
 	store      *store
 	model      *model
+	notes      notes
 	partitions []messages.TopicPartition
 	producers  []*producer
 	consumers  []*consumer
@@ -48,6 +50,7 @@ type Sim struct {
 	cures    []func()
 	healing  bool
 
+	blind  bool
 	bad    *Violation
 	ending string // why the history ends before its time; "": it does not
 	counts map[string]int
@@ -78,6 +81,7 @@ type Result struct {
 	Hash      uint64 // of all that happened
 	Steps     int
 	Length    int64    // µs simulated
+	Done      bool     // it has come to its end: all was read once more
 	Lines     []string // what happened, if that was asked for
 }
 
@@ -87,6 +91,11 @@ type Options struct {
 	Keep func(n int) bool
 	// Lines has what happens written down, the last so many lines.
 	Lines int
+	// History takes what the clients do and are told; may be nil.
+	History history.Sink
+	// Blind has only what clients see count, which History is judged by, and whether
+	// the cluster serves again in the end.
+	Blind bool
 }
 
 // Run runs the history of a seed.
@@ -96,6 +105,10 @@ func Run(seed uint64, o Options) Result {
 	s.cfg = draw(stream(1))
 	s.agenda = makePlan(&s.cfg, stream(2))
 	s.rnd.net, s.rnd.disk, s.rnd.client, s.rnd.store, s.rnd.node = stream(3), stream(4), stream(5), stream(6), stream(7)
+	s.notes.s, s.blind = s, o.Blind
+	if o.History != nil {
+		s.notes.rec = history.NewRecorder(o.History)
+	}
 	defer s.end()
 	s.set(o)
 	for s.bad == nil && s.ending == "" {
@@ -110,7 +123,7 @@ func Run(seed uint64, o Options) Result {
 		}
 	}
 	return Result{
-		Seed: seed, Violation: s.bad, Plan: s.agenda, Struck: s.struck, Counts: s.counts, Hash: s.hash, Steps: s.steps, Length: s.now,
+		Seed: seed, Violation: s.bad, Done: s.ending == done, Plan: s.agenda, Struck: s.struck, Counts: s.counts, Hash: s.hash, Steps: s.steps, Length: s.now,
 		Lines: s.lines[max(0, len(s.lines)-max(o.Lines, 0)):],
 	}
 }
@@ -186,6 +199,10 @@ func (s *Sim) end() {
 // wrong says that a promise was broken. The first one ends the history.
 func (s *Sim) wrong(name, format string, args ...any) {
 	if s.bad != nil || s.ending != "" {
+		return
+	}
+	if s.blind && name != notWritable && name != notAtRest {
+		s.count("not looked at: " + name)
 		return
 	}
 	s.bad = &Violation{Name: name, Text: fmt.Sprintf(format, args...), At: s.now}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
+	"understudy/integration/history"
 	"understudy/integration/sim"
 )
 
@@ -21,13 +23,31 @@ func main() {
 		faults = flag.String("faults", "", "with -seed: only these of its faults, by number; none")
 		lines  = flag.Int("lines", 400, "how much of a history is printed at most")
 		all    = flag.Bool("all", false, "go on after a failure, and name all that failed")
+		first  = flag.Bool("first", false, "only name the first seed that failed, and what was wrong")
+		blind  = flag.Bool("blind", false, "have only what clients see count, as the checker of histories judges it")
+		record = flag.String("history", "", "with -seed: a file that the history is written to")
 		commit = flag.String("commit", "unknown", "what is being tested, for the report")
 	)
 	flag.Parse()
-	if *seed != 0 {
-		os.Exit(one(*seed, *faults, *lines))
+	debug.SetGCPercent(400)
+	switch {
+	case *seed != 0:
+		os.Exit(one(*seed, *faults, *lines, *record))
+	case *first:
+		os.Exit(find(*from, *seeds, *blind))
 	}
 	os.Exit(many(*from, *seeds, *lines, *commit, *all))
+}
+
+// find runs seeds until one fails, and names it in one line.
+func find(from uint64, seeds int, blind bool) int {
+	report := sim.Many{From: from, Seeds: seeds, Workers: runtime.GOMAXPROCS(0), Blind: blind, Each: func(r sim.Result) bool { return r.Violation == nil }}.Run()
+	if len(report.Failed) == 0 {
+		fmt.Println("none of", report.Seeds)
+		return 0
+	}
+	fmt.Println(report.Failed[0].Seed, report.Failed[0].Violation)
+	return 1
 }
 
 // many runs seeds, until one fails unless all are wanted, and explains the first.
@@ -51,8 +71,19 @@ func many(from uint64, seeds, lines int, commit string, all bool) int {
 }
 
 // one runs one seed and prints what happens.
-func one(seed uint64, faults string, lines int) int {
+func one(seed uint64, faults string, lines int, record string) int {
 	o := sim.Options{Lines: lines}
+	var out *history.Writer
+	if record != "" {
+		f, err := os.Create(record)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+		defer f.Close()
+		out = history.NewWriter(f)
+		o.History = out
+	}
 	if faults != "" {
 		kept := map[int]bool{}
 		for word := range strings.SplitSeq(faults, ",") {
@@ -66,6 +97,12 @@ func one(seed uint64, faults string, lines int) int {
 		o.Keep = func(n int) bool { return kept[n] }
 	}
 	r := sim.Run(seed, o)
+	if out != nil {
+		if err := out.Flush(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+	}
 	for _, line := range r.Lines {
 		fmt.Println(line)
 	}

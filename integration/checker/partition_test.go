@@ -1,0 +1,3 @@
+package checker
+
+var p0 = Partition{"t", 0}
