@@ -27,7 +27,9 @@ type node struct {
 	b    *Broker
 	r    rendezvous
 	self metadata.Broker // Epoch is this start's
-	link *link.Link
+
+	doubtful bool // what the last run wrote may be missing
+	link     *link.Link
 
 	active atomic.Bool // this node's controller decides
 	dead   atomic.Bool // set by tests: nothing is done in order any more
@@ -95,6 +97,7 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	}
 	b.self = n.self
 	b.identity.ClusterID = b.cell.Image().ClusterID
+	b.identity.Run = b.thisRun()
 	return errors.Join(b.identity.write(b.files), b.refuseForgotten())
 }
 
@@ -122,6 +125,7 @@ func (n *node) identify(ctx context.Context) error {
 	if err := n.b.identity.write(n.b.files); err != nil {
 		return err
 	}
+	n.doubtful = !n.b.keptAll(n.self.Epoch)
 	n.b.events.identify(n.self.ID, n.self.Epoch)
 	n.b.cell.Publish(metadata.Change{New: image})
 	return nil
@@ -179,7 +183,7 @@ func (n *node) register(ctx context.Context) error {
 		}
 		// An error may mean that an earlier attempt was carried out after all, or
 		// that there is no controller yet: the image tells.
-		_, err := ask(ctx, n, registering, n.self)
+		_, err := ask(ctx, n, registering, registration{n.self, n.doubtful})
 		switch {
 		case ctx.Err() != nil:
 			return errors.Join(errors.New("no controller has registered this node"), context.Cause(ctx), err)
@@ -271,5 +275,5 @@ func leads(im *metadata.Image, id messages.BrokerID) bool {
 func (n *node) takeover() controller.Takeover {
 	b := n.b.cell.Image().Broker(n.self.ID)
 	registered := b != nil && b.Epoch == n.self.Epoch
-	return controller.Takeover{Self: n.self, Register: !registered, Unclean: true, Down: n.knownDown}
+	return controller.Takeover{Self: n.self, Register: !registered, Doubtful: n.doubtful, Down: n.knownDown}
 }

@@ -32,6 +32,7 @@ type cluster struct {
 	wires   []*understudy.Wire
 	addrs   []string                                            // where each listens for clients, from its first start on
 	adjust  func(i int, cfg *config.Config) []understudy.Option // may be nil
+	boots   [3]int                                              // how often the power was cut
 	coins   *rand.Rand
 }
 
@@ -111,7 +112,7 @@ func (c *cluster) boot(i int) (*understudy.Broker, error) {
 	}
 	c.wires[i] = understudy.NewWire()
 	options := []understudy.Option{
-		understudy.WithHub(c.hub), understudy.WithFS(c.disks[i]), understudy.WithNetwork(c.wires[i].Listen, c.wires[i].Dial),
+		understudy.WithHub(c.hub), understudy.WithFS(c.disks[i]), understudy.WithNetwork(c.wires[i].Listen, c.wires[i].Dial), understudy.WithBoot(fmt.Sprintf("%d.%d", i, c.boots[i])),
 	}
 	if c.consul != nil {
 		cfg.Cluster = "test"
@@ -149,6 +150,20 @@ func (c *cluster) kill(i int, loss vfs.Loss) {
 	defer cancel()
 	_ = b.Stop(ctx) // which is to free memory; its disk is gone
 	c.disks[i] = c.disks[i].Cut(loss, c.coins)
+	if loss != vfs.LoseNone {
+		c.boots[i]++
+	}
+}
+
+// killAll ends all brokers at once: nobody's end is noticed by another, or at least
+// not written down.
+func (c *cluster) killAll(loss vfs.Loss) {
+	for _, b := range c.brokers {
+		b.Seat().Die()
+	}
+	for i := range c.brokers {
+		c.kill(i, loss)
+	}
 }
 
 // client connects to whoever is up.

@@ -18,6 +18,9 @@ func WithNetwork(listen func(context.Context, string) (net.Listener, error), dia
 // WithConsul says how Consul is reached.
 func WithConsul(c consul.Config) Option { return func(b *Broker) { b.consul = c } }
 
+// WithBoot says which run of its machine's system the broker is in.
+func WithBoot(id string) Option { return func(b *Broker) { b.boot = id } }
+
 // Seat is the broker's place at its hub.
 func (b *Broker) Seat() *local.Seat { return b.node.r.(*local.Seat) }
 

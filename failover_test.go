@@ -115,6 +115,27 @@ func TestAllNodesDieAndComeBack(t *testing.T) {
 	c.compare("orders", 6)
 }
 
+// TestTheFirstToReturnServesAlone kills all three processes at once, and starts one
+// of them again: whichever it is, it holds all that was acknowledged.
+func TestTheFirstToReturnServesAlone(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 3, nil)
+	c.awaitInSync("orders", 3)
+	l := c.load("orders", 3)
+	for i := range c.brokers {
+		l.await(100)
+		c.awaitInSync("orders", 3)
+		c.killAll(vfs.LoseNone)
+		c.start(i)
+		c.awaitInSync("orders", 1)
+		l.await(100)
+		c.startAll()
+	}
+	c.awaitInSync("orders", 3)
+	l.end()
+	c.compare("orders", 3)
+}
+
 // TestTooFewInSyncReplicas has two of three nodes down where two must be in sync.
 func TestTooFewInSyncReplicas(t *testing.T) {
 	c := newCluster(t)

@@ -22,6 +22,7 @@ type identity struct {
 	ClusterID string            `json:"clusterId,omitempty"` // once it is known
 	Node      messages.BrokerID `json:"node"`
 	Directory string            `json:"directory"`
+	Run       run               `json:"run,omitzero"` // that wrote to it last
 }
 
 // readIdentity reads the file, or makes an identity for a directory without one.

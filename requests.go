@@ -21,6 +21,12 @@ type question[Q, A any] struct {
 	any  bool // any node answers, and not the controller alone
 }
 
+// registration is a broker that has started.
+type registration struct {
+	metadata.Broker
+	Doubtful bool // see controller.Client.RegisterBroker
+}
+
 // The questions.
 var (
 	creatingTopics = question[topicsQuestion, []wireTopicResult]{1, func(ctx context.Context, n *node, q topicsQuestion) ([]wireTopicResult, error) {
@@ -38,8 +44,8 @@ var (
 	allocatingIDs = question[int64, messages.ProducerID]{5, func(ctx context.Context, n *node, count int64) (messages.ProducerID, error) {
 		return n.b.controller.AllocateProducerIDs(ctx, count)
 	}, false}
-	registering = question[metadata.Broker, metadata.Broker]{6, func(ctx context.Context, n *node, b metadata.Broker) (metadata.Broker, error) {
-		return n.b.controller.RegisterBroker(ctx, b, true)
+	registering = question[registration, metadata.Broker]{6, func(ctx context.Context, n *node, r registration) (metadata.Broker, error) {
+		return n.b.controller.RegisterBroker(ctx, r.Broker, r.Doubtful)
 	}, false}
 	leaving = question[replica.Member, struct{}]{7, func(ctx context.Context, n *node, m replica.Member) (struct{}, error) {
 		return struct{}{}, n.b.controller.BrokerDown(ctx, m.ID, m.Epoch, stopsInOrder)

@@ -48,7 +48,7 @@ func (b *Broker) openData(context.Context) error {
 		if err := os.MkdirAll(b.cfg.DataDir, 0o755); err != nil {
 			return err
 		}
-		b.files = vfs.OS(b.cfg.DataDir)
+		b.files, b.boot = vfs.OS(b.cfg.DataDir), machineBoot()
 	}
 	lock, err := b.files.Lock(lockFile)
 	if err != nil {
@@ -117,7 +117,7 @@ func (b *Broker) openAlone(ctx context.Context) error {
 	}
 	self := metadata.Broker{ID: b.cfg.NodeID, Host: host, Port: int32(port), Rack: b.cfg.Rack, Admin: b.adminAddress(host)}
 	b.events.identify(self.ID, 0)
-	b.self, err = b.controller.Activate(ctx, self, true)
+	b.self, err = b.controller.Activate(ctx, self, false) // doubts would change nothing: there is nobody else
 	return errors.Join(err, b.refuseForgotten())
 }
 

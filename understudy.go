@@ -51,6 +51,7 @@ type Broker struct {
 	node    *node         // nil: alone
 
 	identity identity // of the data directory, in a cluster
+	boot     string   // of the machine; "": not known
 
 	files      vfs.FS
 	static     map[string]string // settings this broker was started with, by the names of topicconfig.Broker

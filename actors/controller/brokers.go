@@ -14,9 +14,9 @@ import (
 // registerBroker enters a broker that has started and elects leaders for its
 // partitions.
 type registerBroker struct {
-	broker metadata.Broker // Epoch 0: the next one; Revision is not looked at
-	clean  bool            // it was stopped cleanly, or is new
-	result metadata.Broker
+	broker   metadata.Broker // Epoch 0: the next one; Revision is not looked at
+	doubtful bool            // see start
+	result   metadata.Broker
 }
 
 func (c *registerBroker) decide(d *decision) error {
@@ -24,11 +24,11 @@ func (c *registerBroker) decide(d *decision) error {
 		return err
 	}
 	var err error
-	c.result, err = d.register(c.broker, c.clean)
+	c.result, err = d.register(c.broker, c.doubtful)
 	return err
 }
 
-func (d *decision) register(b metadata.Broker, clean bool) (metadata.Broker, error) {
+func (d *decision) register(b metadata.Broker, doubtful bool) (metadata.Broker, error) {
 	if b.ID < 0 {
 		return b, refuse("register broker", messages.InvalidRequest, fmt.Sprint(b.ID), "is no broker id")
 	}
@@ -42,21 +42,22 @@ func (d *decision) register(b metadata.Broker, clean bool) (metadata.Broker, err
 	if err := CheckDirectory(d.image(), b, d.c.o.Static); err != nil {
 		return b, err
 	}
-	start := start{id: b.ID, clean: clean, emptied: emptied(d.image(), b)}
+	start := start{id: b.ID, anew: true, doubtful: doubtful, emptied: emptied(d.image(), b)}
 	b.Down, b.Draining = "", d.isDraining(b.ID)
 	d.starting = messages.NoBroker
 	d.edit.SetBroker(b)
 	d.forgetLoads()
-	d.event(Registered{Broker: b, Clean: clean, Emptied: start.emptied})
+	d.event(Registered{Broker: b, Emptied: start.emptied})
 	d.started(start)
 	return b, nil
 }
 
 // start is one start of a broker, as far as elections care.
 type start struct {
-	id      messages.BrokerID
-	clean   bool // it was stopped cleanly before, or is new
-	emptied bool // its data directory is another one than it had: what it held is gone
+	id       messages.BrokerID
+	anew     bool // it is a new process, and not one that was taken for down
+	doubtful bool // what it wrote may be missing: its machine went down before it was synced
+	emptied  bool // its data directory is another one than it had: what it held is gone
 }
 
 // CheckDirectory refuses a broker with another data directory than it had, as long
@@ -99,7 +100,7 @@ func emptied(im *metadata.Image, b metadata.Broker) bool {
 type Takeover struct {
 	Self     metadata.Broker // as registered, or to be
 	Register bool            // it has not been registered since it started
-	Unclean  bool            // and was not stopped cleanly before
+	Doubtful bool            // and may miss what it wrote; see Client.RegisterBroker
 
 	// Down says which of the other brokers are known to be down, and how that is
 	// known; "": not known to be. Those stay what they were for the controller before.
@@ -144,7 +145,7 @@ func (c *takeOver) decide(d *decision) error {
 	c.result = c.Self
 	if c.Register {
 		var err error
-		c.result, err = d.register(c.Self, !c.Unclean)
+		c.result, err = d.register(c.Self, c.Doubtful)
 		return err
 	}
 	if self := d.image().Broker(d.self); self != nil && !self.Up() {
@@ -172,16 +173,16 @@ func (*standDown) decide(d *decision) error {
 	return nil
 }
 
-// started elects for the partitions of a broker that is up again. After a stop
-// that was not clean it may have lost what it wrote without a flush: where
-// others are in sync it is not, and where it leads alone it leads a new epoch.
-// With another disk it is in sync nowhere, whether or not others are up.
+// started elects for the partitions of a broker that is up again. A new process
+// leads in new epochs alone. If it may have lost what it wrote, it is in sync only
+// where nobody else is. With another disk it is in sync nowhere, whether or not
+// others are up.
 func (d *decision) started(s start) {
 	e := elections{d: d, cause: election.Cause{Reason: election.BrokerStarted, Broker: s.id}}
 	switch {
 	case s.emptied:
 		e.cause.Reason = election.BrokerEmpty
-	case !s.clean:
+	case s.doubtful:
 		e.cause.Reason = election.BrokerCrashed
 	}
 	for t := range d.image().Topics() {
@@ -191,11 +192,12 @@ func (d *decision) started(s start) {
 				continue
 			}
 			c := d.ordinary()
+			c.NewEpoch = s.anew && !s.emptied && p.Leader == s.id
 			switch {
 			case s.emptied:
 				c.Emptied = s.id
-			case !s.clean:
-				c.Suspect, c.NewEpoch = s.id, p.Leader == s.id
+			case s.doubtful:
+				c.Suspect = s.id
 			}
 			e.elect(t, n, c)
 		}
@@ -339,5 +341,5 @@ func (d *decision) returned(b metadata.Broker) {
 	b.Down = ""
 	d.edit.SetBroker(b)
 	d.forgetLoads()
-	d.started(start{id: b.ID, clean: true})
+	d.started(start{id: b.ID})
 }

@@ -29,15 +29,15 @@ func TestTheFirstActivationNamesTheCluster(t *testing.T) {
 	wantKind(t, "bad id", err, messages.InvalidRequest, "-1")
 }
 
-func TestAnUncleanStartBeginsNewEpochs(t *testing.T) {
+func TestEveryStartBeginsNewEpochs(t *testing.T) {
 	s := active(t, nil)
 	for i := range 10 {
 		s.create(fmt.Sprint("t", i), 100, 1)
 	}
-	clean := begin(t, s.store, nil)
-	clean.activate(1, false)
-	if got := clean.state("t3", 7); got != "1/0 [1]" {
-		t.Errorf("after a clean stop: %s", got)
+	intact := begin(t, s.store, nil)
+	intact.activate(1, false)
+	if got := intact.state("t3", 7); got != "1/1 [1]" {
+		t.Errorf("after a start that has lost nothing: %s", got)
 	}
 	crashed := begin(t, s.store, nil)
 	commits := s.store.commits
@@ -47,12 +47,12 @@ func TestAnUncleanStartBeginsNewEpochs(t *testing.T) {
 	}
 	for topic := range crashed.Image().Topics() {
 		for n := range topic.Partitions {
-			if got := crashed.state(topic.Name, int32(n)); got != "1/1 [1]" {
+			if got := crashed.state(topic.Name, int32(n)); got != "1/2 [1]" {
 				t.Fatalf("%s-%d: %s", topic.Name, n, got)
 			}
 		}
 	}
-	if got := crashed.told(); !strings.Contains(got, "1000 partitions changed: 0 have another leader, 0 of them none; cause: node 1 started after an unclean stop") {
+	if got := crashed.told(); !strings.Contains(got, "1000 partitions changed: 0 have another leader, 0 of them none; cause: node 1 started, and may have lost what was not on its disk") {
 		t.Errorf("told: %s", got)
 	}
 }
@@ -381,5 +381,27 @@ func TestAGrantedSetIsANewRevisionEvenIfItIsTheSame(t *testing.T) {
 	}
 	if now := s.Image().Partition(messages.TopicPartition{Topic: "a"}); now.Revision <= p.Revision || len(now.ISR) != 3 {
 		t.Errorf("before %+v, now %+v", *p, *now)
+	}
+}
+
+// TestTheFirstToReturnStaysInSync has all brokers die at once, so that nobody has
+// taken note of it, and one come back as the controller.
+func TestTheFirstToReturnStaysInSync(t *testing.T) {
+	for _, doubtful := range []bool{false, true} {
+		s := three(t)
+		next := begin(t, s.store, nil)
+		self := *s.Image().Broker(2)
+		self.Epoch++
+		if _, err := next.TakeOver(ctx(t), Takeover{Self: self, Register: true, Doubtful: doubtful}); err != nil {
+			t.Fatal(err)
+		}
+		want, then := "1/0 [1 2 3]", "2/1 [2]"
+		if doubtful { // what it had may be with the others alone
+			want, then = "1/0 [1 3]", "-1/2 [3]"
+		}
+		next.want(want)
+		next.down(1)
+		next.down(3)
+		next.want(then)
 	}
 }

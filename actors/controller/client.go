@@ -95,8 +95,8 @@ func (c *Client) AllocateProducerIDs(ctx context.Context, n int64) (first messag
 
 // Activate makes this broker, which runs alone, the controller and registers it;
 // see RegisterBroker. The first one ever gives the cluster its id.
-func (c *Client) Activate(ctx context.Context, self metadata.Broker, unclean bool) (metadata.Broker, error) {
-	return c.TakeOver(ctx, Takeover{Self: self, Register: true, Unclean: unclean})
+func (c *Client) Activate(ctx context.Context, self metadata.Broker, doubtful bool) (metadata.Broker, error) {
+	return c.TakeOver(ctx, Takeover{Self: self, Register: true, Doubtful: doubtful})
 }
 
 // TakeOver makes this broker the controller of the cluster. The caller must hold
@@ -114,10 +114,12 @@ func (c *Client) StandDown(ctx context.Context) error { return c.do(ctx, &standD
 
 // RegisterBroker enters a broker that has started. If it names no broker epoch it
 // gets the next one; one that it names must be newer than all before. It counts
-// as up from then on. unclean says that it was not stopped
-// cleanly: partitions that it leads get a new leader epoch, in one transaction.
-func (c *Client) RegisterBroker(ctx context.Context, b metadata.Broker, unclean bool) (metadata.Broker, error) {
-	cmd := &registerBroker{broker: b, clean: !unclean}
+// as up from then on, and leads in new epochs. doubtful says that it may miss what
+// it wrote, and acknowledged where a topic does not wait for the disk: its machine
+// went down, or nothing is known of that. Then it leads nothing for which there is
+// somebody else in sync.
+func (c *Client) RegisterBroker(ctx context.Context, b metadata.Broker, doubtful bool) (metadata.Broker, error) {
+	cmd := &registerBroker{broker: b, doubtful: doubtful}
 	err := c.do(ctx, cmd)
 	return cmd.resultOr(err)
 }

@@ -35,7 +35,6 @@ type Deposed struct {
 // Registered: a broker is up, on a new start.
 type Registered struct {
 	Broker  metadata.Broker
-	Clean   bool // nothing of what it had acknowledged can be missing; every start of a broker is taken for one of the other kind
 	Emptied bool // it has another data directory than before: it is in sync nowhere
 }
 

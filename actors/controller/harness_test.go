@@ -153,18 +153,18 @@ func active(t testing.TB, change func(*Options)) *stage {
 	return s
 }
 
-func (s *stage) activate(id int32, unclean bool) metadata.Broker {
+func (s *stage) activate(id int32, doubtful bool) metadata.Broker {
 	s.t.Helper()
-	b, err := s.Activate(ctx(s.t), metadata.Broker{ID: id, Host: "localhost", Port: 9092}, unclean)
+	b, err := s.Activate(ctx(s.t), metadata.Broker{ID: id, Host: "localhost", Port: 9092}, doubtful)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return b
 }
 
-func (s *stage) register(id int32, unclean bool) metadata.Broker {
+func (s *stage) register(id int32, doubtful bool) metadata.Broker {
 	s.t.Helper()
-	b, err := s.RegisterBroker(ctx(s.t), metadata.Broker{ID: id, Host: fmt.Sprint("host", id), Port: 9092}, unclean)
+	b, err := s.RegisterBroker(ctx(s.t), metadata.Broker{ID: id, Host: fmt.Sprint("host", id), Port: 9092}, doubtful)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -225,7 +225,7 @@ func TestAnEmptyDiskIsRefilled(t *testing.T) {
 		t.Error("it is registered")
 	}
 	next := begin(t, s.store, nil)
-	_, err := next.TakeOver(ctx(t), Takeover{Self: metadata.Broker{ID: 1, Epoch: s.Image().NextEpoch(1), Directory: "new"}, Register: true, Unclean: true})
+	_, err := next.TakeOver(ctx(t), Takeover{Self: metadata.Broker{ID: 1, Epoch: s.Image().NextEpoch(1), Directory: "new"}, Register: true, Doubtful: true})
 	wantKind(t, "the only copy takes over", err, messages.InvalidConfig, "a-0")
 	if s.store.revision() != before || next.told() != "" {
 		t.Error("who cannot be registered has become the controller")
@@ -257,7 +257,7 @@ func TestAnEmptyDiskIsOutOfSyncEvenIfTheOthersAreDown(t *testing.T) {
 	if err := CheckDirectory(s.Image(), self, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := next.TakeOver(ctx(t), Takeover{Self: self, Register: true, Unclean: true, Down: func(b metadata.Broker) string { return "gone" }}); err != nil {
+	if _, err := next.TakeOver(ctx(t), Takeover{Self: self, Register: true, Doubtful: true, Down: func(b metadata.Broker) string { return "gone" }}); err != nil {
 		t.Fatal(err)
 	}
 	p := next.Image().Topic("a").Partitions[0]

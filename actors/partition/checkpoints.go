@@ -43,11 +43,10 @@ func LoadCheckpoints(files vfs.FS, run messages.BrokerEpoch) (c *Checkpoints, cl
 		}
 		return c, false, err
 	}
-	c.latest = read
-	if of != run-1 {
+	c.latest, clean = read, of == run-1
+	if !clean {
 		c.latest = unclean(read)
 	}
-	clean = true
 	for _, cp := range c.latest {
 		clean = clean && cp.Clean
 	}

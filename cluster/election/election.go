@@ -60,7 +60,7 @@ type Circumstances struct {
 	Preferred bool // the preferred leader shall lead, even if the present one could stay
 	NewEpoch  bool // the leader, if it stays, leads a new epoch: it was restarted and may have forgotten what it sent
 
-	// Suspect may hold less than it acknowledged (it was not stopped cleanly):
+	// Suspect may hold less than it acknowledged (its machine went down):
 	// it is in sync only as long as no other is. NoBroker: none.
 	Suspect messages.BrokerID
 	// Barred must not lead, though it is up: it has lost what was committed. Only
@@ -196,7 +196,7 @@ type Reason uint8
 const (
 	TopicCreated Reason = iota + 1
 	BrokerStarted
-	BrokerCrashed // started again after a stop that was not clean
+	BrokerCrashed // started again after its machine went down, as far as is known
 	BrokerDown
 	LeaderResigned
 	UncleanAllowed
@@ -219,7 +219,7 @@ func (r Reason) String() string {
 	case BrokerStarted:
 		return "started"
 	case BrokerCrashed:
-		return "started after an unclean stop"
+		return "started, and may have lost what was not on its disk"
 	case BrokerDown:
 		return "down"
 	case LeaderResigned:

@@ -34,6 +34,7 @@ func (p *process) boot(r *routine) {
 		return
 	}
 	p.m.refused = false
+	p.doubtful = !p.keptAll()
 	p.cell.Publish(metadata.Change{New: image})
 	if !p.spawnController(r) {
 		return
@@ -92,7 +93,7 @@ func (p *process) register(r *routine) bool {
 	}
 	for !registered() {
 		_, err := p.ask(r, 5*second, func(q *process, _ *routine) (any, error) {
-			b, err := q.ctl.RegisterBroker(q.ctx, p.self, true)
+			b, err := q.ctl.RegisterBroker(q.ctx, p.self, p.doubtful)
 			return b, err
 		})
 		if !r.alive() {
@@ -114,8 +115,20 @@ func (p *process) register(r *routine) bool {
 	return true
 }
 
+// keptAll reports whether everything is there that the last run wrote, as the root
+// package's lastrun.go does.
+func (p *process) keptAll() bool {
+	last := p.m.disk.last
+	if last.boot == p.m.boot && last.epoch == p.self.Epoch-1 {
+		return true
+	}
+	_, inOrder, err := partition.LoadCheckpoints(p.fs, p.self.Epoch)
+	return err == nil && inOrder
+}
+
 // openPartitions starts the local replicas.
 func (p *process) openPartitions(r *routine) bool {
+	p.m.disk.last = run{p.m.boot, p.self.Epoch}
 	points, _, err := partition.LoadCheckpoints(p.fs, p.self.Epoch)
 	if err != nil {
 		p.s.count("checkpoint file not used")

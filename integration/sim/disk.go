@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"understudy/messages"
 	"understudy/persistence/vfs"
 )
 
@@ -27,6 +28,13 @@ type disk struct {
 	errors trouble // calls that fail
 	harmed int64   // until when replicas on it may fail for what was done to it
 	short  bool    // it has lost what it said was synced
+	last   run     // that wrote to it
+}
+
+// run is one run of a broker, in one of its machine's.
+type run struct {
+	boot  int
+	epoch messages.BrokerEpoch
 }
 
 // trouble is calls that fail with an input/output error.

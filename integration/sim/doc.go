@@ -44,5 +44,5 @@
 // routine.go are how actors and a node's goroutines run in it. process.go,
 // boot.go, member.go, watch.go and govern.go are a node; links.go, store.go and
 // disk.go what is around it; producer.go and consumer.go the clients; model.go
-// the checks; faults.go what goes wrong.
+// the checks; faults.go what goes wrong, heal.go and alone.go how it ends.
 package sim

@@ -159,6 +159,7 @@ func (s *Sim) powerCutOne(m *machine, f Fault) {
 		return
 	}
 	m.off = true
+	m.boot++
 	if m.disk.lies {
 		s.count("power cut of a disk that lied")
 		m.disk.short = true

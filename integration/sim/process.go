@@ -33,6 +33,7 @@ type machine struct {
 	proc    *process // nil while none runs
 	drift   int64    // ppm by which its clocks run fast
 	wall    int64    // ms by which its wall clock is wrong
+	boot    int      // of its system: what was written and not synced lasts as long
 	off     bool     // it has no power
 	disks   int      // replaced
 	refused bool     // the disk is empty, and the one before was the last copy
@@ -59,6 +60,7 @@ type process struct {
 	ctl      *controller.Client
 	cell     *metadata.Cell
 	self     metadata.Broker // Epoch 0: not known yet
+	doubtful bool            // what the last run wrote may be missing
 	replicas *partition.Registry
 	keeper   *partition.Keeper
 	points   *partition.Checkpoints

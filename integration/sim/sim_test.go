@@ -27,6 +27,9 @@ func TestSeeds(t *testing.T) {
 			t.Errorf("no history came to: %s", what)
 		}
 	}
+	if report.Counts["returned alone"] == 0 {
+		t.Error("no node has come back alone")
+	}
 	if report.Faults < 10*n {
 		t.Errorf("%d faults in %d histories", report.Faults, n)
 	}
