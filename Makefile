@@ -143,3 +143,18 @@ netns:
 cluster: $(CONSUL) netns ## faults on clusters of real processes; needs root and a C compiler; REPEATS=, SCENARIO=
 	staticcheck=$$($(GO) tool -n staticcheck) && $(CLUSTER) vet -tags cluster . && CGO_ENABLED=1 $$staticcheck -tags cluster .
 	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run '$(SCENARIO)' . -repeats $(REPEATS) -report $(CURDIR)/build/cluster-report.txt
+
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+STOREFRONT = cd examples/storefront/browser && $(GO)
+.PHONY: storefront-test
+storefront-test: chromium ## test the storefront's page in headless Chromium (installs it)
+	staticcheck=$$($(GO) tool -n staticcheck) && $(STOREFRONT) vet . && $$staticcheck .
+	$(STOREFRONT) test -count=1 -timeout 15m .
+
+.PHONY: storefront-picture
+storefront-picture: export STOREFRONT_PICTURE = $(CURDIR)/docs/storefront.png
+storefront-picture: chromium ## take the README's picture of the storefront
+	$(STOREFRONT) test -count=1 -timeout 15m .

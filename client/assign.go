@@ -20,6 +20,7 @@ func (s *subscriber) assign(ctx context.Context, _ *kgo.Client, given map[string
 	for topic, partitions := range given {
 		for _, n := range partitions {
 			f := &flow{s: s, topic: topic, partition: n, lanes: map[string]*lane{}, children: map[string]*lane{}}
+			f.ctx, f.stop = context.WithCancel(context.Background())
 			f.front.next, f.front.epoch = -1, -1
 			if at, ok := committed.Lookup(topic, n); ok && at.At >= 0 {
 				f.front.next, f.front.epoch = at.At, at.LeaderEpoch
@@ -121,6 +122,7 @@ func (s *subscriber) retire(flows []*flow, undrained map[*flow]bool) {
 		delete(s.flows, place{f.topic, f.partition})
 		s.mu.Unlock()
 		stopping.Go(func() {
+			f.stop()
 			if err := s.system.Root.StopFuture(f.pid).Wait(); err != nil {
 				s.o.Log.Warn().Err(err).Str("topic", f.topic).Int32("partition", f.partition).Msg("its actors take long to stop")
 			}

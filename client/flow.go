@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -18,6 +19,8 @@ type flow struct {
 	topic     string
 	partition int32
 	pid       *actor.PID
+	ctx       context.Context // of what is written for it; ends when its actors stop
+	stop      context.CancelFunc
 
 	mu        sync.Mutex
 	front     front

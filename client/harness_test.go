@@ -3,24 +3,37 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"understudy/client"
+	"understudy/client/clienttest"
 )
 
 const patience = 2 * time.Minute // before a test gives up; no test passes by waiting for it
+
+// brokersEnv names brokers that the tests are to use, HOST:PORT,…, such as Apache
+// Kafka's. Without it each test has a broker of its own.
+const brokersEnv = "CLIENT_TEST_BROKERS"
+
+// names keeps the topics and groups of tests that share brokers apart.
+var names atomic.Int64
 
 // bench is a cluster, an actor system, and a client beside them.
 type bench struct {
 	*testing.T
 	brokers []string
+	topic   string
+	group   string
 	system  *actor.ActorSystem
 	cl      *kgo.Client
 	admin   *kadm.Client
@@ -28,19 +41,29 @@ type bench struct {
 
 func newBench(t *testing.T, partitions int32) *bench {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "orders"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
-	if err != nil {
-		t.Fatal(err)
+	n := names.Add(1)
+	b := &bench{T: t, system: quietSystem(), topic: fmt.Sprintf("orders-%d-%d", os.Getpid(), n), group: fmt.Sprintf("workers-%d-%d", os.Getpid(), n)}
+	if given := os.Getenv(brokersEnv); given != "" {
+		b.brokers = strings.Split(given, ",")
+	} else {
+		b.brokers = clienttest.Start(t, 1).Addrs()
 	}
-	t.Cleanup(cluster.Close)
-	b := &bench{T: t, brokers: cluster.ListenAddrs(), system: actor.NewActorSystem()}
+	var err error
 	b.cl, err = kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.AllowAutoTopicCreation())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.cl.Close)
 	b.admin = kadm.NewClient(b.cl)
+	if _, err := b.admin.CreateTopic(t.Context(), partitions, 1, nil, b.topic); err != nil {
+		t.Fatal(err)
+	}
 	return b
+}
+
+// quietSystem is an actor system that does not log each failure that a test plans.
+func quietSystem() *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
 }
 
 // write produces n records over so many keys; the value counts up in each key.
@@ -48,7 +71,7 @@ func (b *bench) write(n, keys int) {
 	b.Helper()
 	records := make([]*kgo.Record, n)
 	for i := range records {
-		records[i] = &kgo.Record{Topic: "orders", Key: fmt.Appendf(nil, "key-%d", i%keys), Value: fmt.Append(nil, i/keys)}
+		records[i] = &kgo.Record{Topic: b.topic, Key: fmt.Appendf(nil, "key-%d", i%keys), Value: fmt.Append(nil, i/keys)}
 	}
 	if err := b.cl.ProduceSync(b.Context(), records...).FirstErr(); err != nil {
 		b.Fatal(err)
@@ -57,7 +80,7 @@ func (b *bench) write(n, keys int) {
 
 func (b *bench) options() client.SubscriptionOptions {
 	return client.SubscriptionOptions{
-		Brokers: b.brokers, Topics: []string{"orders"}, Group: "workers", By: client.ByKey,
+		Brokers: b.brokers, Topics: []string{b.topic}, Group: b.group, By: client.ByKey,
 		CommitEvery: 10 * time.Millisecond,
 		Retry:       client.Retry{Initial: time.Millisecond, Max: 10 * time.Millisecond},
 		Client:      []kgo.Opt{kgo.HeartbeatInterval(50 * time.Millisecond)},
@@ -86,7 +109,7 @@ func (b *bench) stop(s *client.Subscription) {
 // committed is the sum of the group's committed offsets.
 func (b *bench) committed() (sum int64) {
 	b.Helper()
-	offsets, err := b.admin.FetchOffsets(b.Context(), "workers")
+	offsets, err := b.admin.FetchOffsets(b.Context(), b.group)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -36,12 +36,12 @@ func TestAProducerTellsWhatBecameOfARecord(t *testing.T) {
 	b := newBench(t, 1)
 	p := b.producer(client.ProducerOptions{})
 	for i := range int64(3) {
-		d, ok := b.ask(p.PID(), &kgo.Record{Topic: "orders", Value: []byte("v")}).(*client.Delivered)
-		if !ok || d.Topic != "orders" || d.Offset != i {
+		d, ok := b.ask(p.PID(), &kgo.Record{Topic: b.topic, Value: []byte("v")}).(*client.Delivered)
+		if !ok || d.Topic != b.topic || d.Offset != i {
 			t.Errorf("%+v", d)
 		}
 	}
-	failed, ok := b.ask(p.PID(), &kgo.Record{Topic: "orders", Value: make([]byte, 2<<20)}).(*client.Failed)
+	failed, ok := b.ask(p.PID(), &kgo.Record{Topic: b.topic, Value: make([]byte, 2<<20)}).(*client.Failed)
 	if !ok || !errors.Is(failed.Err, kerr.MessageTooLarge) {
 		t.Errorf("%+v", failed)
 	}
@@ -51,12 +51,12 @@ func TestAProducerWritesWhatItWasSentBeforeItStops(t *testing.T) {
 	b := newBench(t, 1)
 	p := b.producer(client.ProducerOptions{})
 	for i := range 1000 {
-		b.system.Root.Send(p.PID(), &kgo.Record{Topic: "orders", Value: fmt.Append(nil, i)})
+		b.system.Root.Send(p.PID(), &kgo.Record{Topic: b.topic, Value: fmt.Append(nil, i)})
 	}
 	if err := b.system.Root.StopFuture(p.PID()).Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for i, r := range b.read("orders", 1000) {
+	for i, r := range b.read(b.topic, 1000) {
 		if string(r.Value) != fmt.Sprint(i) {
 			t.Fatalf("%s is number %d", r.Value, i)
 		}
@@ -77,7 +77,7 @@ func TestAFullProducerSaysSo(t *testing.T) {
 		t.Errorf("%+v", room)
 	}
 	for range 11 {
-		b.system.Root.Send(p.PID(), &kgo.Record{Topic: "orders"})
+		b.system.Root.Send(p.PID(), &kgo.Record{Topic: b.topic})
 	}
 	until(t, failures, "a record to find no room", func(f *client.Failed) bool { return errors.Is(f.Err, client.ErrFull) })
 	waiting := b.system.Root.RequestFuture(p.PID(), client.WaitForRoom{Records: 5}, patience)

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,20 +93,20 @@ func TestDeadLettersAndTheirReturn(t *testing.T) {
 	n := 0
 	until(t, buried, "three dead letters", func(e client.DeadLettered) bool {
 		n++
-		if e.Attempt != 3 || e.Topic != "orders.dead" || e.Cause.Error() != "no thanks" {
+		if e.Attempt != 3 || e.Topic != b.topic+".dead" || e.Cause.Error() != "no thanks" {
 			t.Errorf("%+v", e)
 		}
 		return n == 3
 	})
-	letter := b.read("orders.dead", 3)[0]
-	for key, want := range map[string]string{client.HeaderCause: "no thanks", client.HeaderAttempts: "3", client.HeaderTopic: "orders", client.HeaderPartition: "0", client.HeaderGroup: "workers"} {
+	letter := b.read(b.topic+".dead", 3)[0]
+	for key, want := range map[string]string{client.HeaderCause: "no thanks", client.HeaderAttempts: "3", client.HeaderTopic: b.topic, client.HeaderPartition: "0", client.HeaderGroup: b.group} {
 		if have := header(letter, key); have != want {
 			t.Errorf("%s is %q", key, have)
 		}
 	}
 	poisonous.Store(false)
 	for _, want := range []int{3, 0} {
-		if sent, err := client.Replay(t.Context(), client.ReplayOptions{Brokers: b.brokers, Topic: "orders.dead"}); sent != want || err != nil {
+		if sent, err := client.Replay(t.Context(), client.ReplayOptions{Brokers: b.brokers, Topic: b.topic + ".dead"}); sent != want || err != nil {
 			t.Errorf("%d sent back instead of %d, %v", sent, want, err)
 		}
 	}
@@ -115,19 +116,35 @@ func TestDeadLettersAndTheirReturn(t *testing.T) {
 // read reads so many records of a topic.
 func (b *bench) read(topic string, n int) (all []*kgo.Record) {
 	b.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	b.readUntil(topic, func(r *kgo.Record) bool {
+		all = append(all, r)
+		return len(all) >= n
+	})
+	return all
+}
+
+// readUntil reads a topic, which need not be there yet, until it is enough.
+func (b *bench) readUntil(topic string, enough func(*kgo.Record) bool) {
+	b.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.UnknownTopicRetries(-1), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer cl.Close()
-	for len(all) < n {
-		fetches := cl.PollFetches(b.Context())
-		if err := fetches.Err0(); err != nil {
-			b.Fatal(err)
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			b.Fatalf("in vain: enough records of %s", topic)
 		}
-		all = append(all, fetches.Records()...)
+		for _, r := range fetches.Records() {
+			if enough(r) {
+				return
+			}
+		}
 	}
-	return all
 }
 
 func header(r *kgo.Record, key string) string {
@@ -263,7 +280,7 @@ func (b *bench) writeFrom(from, n, keys int) {
 	b.Helper()
 	records := make([]*kgo.Record, n)
 	for i := range records {
-		records[i] = &kgo.Record{Topic: "orders", Key: fmt.Appendf(nil, "key-%d", i%keys), Value: fmt.Append(nil, from+i/keys)}
+		records[i] = &kgo.Record{Topic: b.topic, Key: fmt.Appendf(nil, "key-%d", i%keys), Value: fmt.Append(nil, from+i/keys)}
 	}
 	if err := b.cl.ProduceSync(b.Context(), records...).FirstErr(); err != nil {
 		b.Fatal(err)
