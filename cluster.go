@@ -146,10 +146,14 @@ func (n *node) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.link, err = link.New(link.Options{
+	o := link.Options{
 		Self: n.member(), ClusterID: n.b.network.cluster, Listener: listener, Dial: n.b.network.dial,
 		OnMessage: n.b.replicas.Deliver, OnEvent: n.saw, OnRequest: n.answer,
-	})
+		MaxPayload: maxPayload(n.b.cfg.Limits.RequestBytes),
+	}
+	if err = n.b.trust(&o); err == nil {
+		n.link, err = link.New(o)
+	}
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -163,6 +167,13 @@ func (n *node) connect(ctx context.Context) error {
 	}
 	n.work.Go(func() { n.r.Follow(n.ctx, n.link.SetPeers) })
 	return nil
+}
+
+// maxPayload is the most bytes of batches that one message between nodes may hold,
+// if clients' requests have so many: a batch that was taken must get through.
+func maxPayload(request int64) int {
+	const least, most = 32 << 20, 1 << 30
+	return int(min(max(request+request/8, least), most)) // recompressed it may be larger
 }
 
 // register enters this start of the broker into the metadata, and returns when

@@ -105,6 +105,12 @@ func (c *cluster) start(i int) {
 }
 
 func (c *cluster) boot(i int) (*understudy.Broker, error) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	defer cancel()
+	return c.bootWithin(ctx, i)
+}
+
+func (c *cluster) bootWithin(ctx context.Context, i int) (*understudy.Broker, error) {
 	cfg := testConfig("mem")
 	cfg.NodeID = int32(i + 1)
 	if c.addrs[i] != "" {
@@ -125,8 +131,6 @@ func (c *cluster) boot(i int) (*understudy.Broker, error) {
 	if c.adjust != nil {
 		options = append(options, c.adjust(i, &cfg)...)
 	}
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
-	defer cancel()
 	return understudy.Start(ctx, cfg, options...)
 }
 

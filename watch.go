@@ -112,7 +112,10 @@ var kinds = map[link.EventKind]string{
 // saw takes what the link sees. It runs in the link's goroutines.
 func (n *node) saw(ev link.Event) {
 	level := zerolog.DebugLevel
-	if ev.Kind == link.Gone || ev.Kind == link.Silent || ev.Kind == link.Refused {
+	switch {
+	case ev.Kind == link.Refused && lasting(ev.Cause):
+		level = zerolog.WarnLevel
+	case ev.Kind == link.Gone || ev.Kind == link.Silent || ev.Kind == link.Refused:
 		level = zerolog.InfoLevel
 	}
 	if kind := kinds[ev.Kind]; kind != "" {
@@ -165,6 +168,13 @@ func cannotTalk(cause error) bool {
 	called, ok := errors.AsType[*messages.Error](cause)
 	no, is := errors.AsType[*link.Refusal](cause)
 	return ok && called.Op == "link handshake" && is && (no.Reason == link.Incompatible || no.Reason == link.WrongSecret)
+}
+
+// lasting reports whether a refusal is of the kind that somebody has to do
+// something about; others come and go while nodes do.
+func lasting(cause error) bool {
+	no, is := errors.AsType[*link.Refusal](cause)
+	return is && (no.Reason == link.Incompatible || no.Reason == link.WrongSecret || no.Reason == link.NotALink || no.Reason == link.OtherCluster)
 }
 
 // goneEpoch is the start of a node whose process is known to be gone, or 0.

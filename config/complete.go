@@ -154,9 +154,25 @@ func (c *Config) checkRelations() Problems {
 				"%s is more than %s, which is %s (%s): %s", small.Get(c), r.large, large.Get(c), c.Source(r.large), r.why)})
 		}
 	}
+	problems = append(problems, c.checkLinkTLS()...)
 	if c.AdminListen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
 		problems = append(problems, Problem{Where: string(c.Source("admin.listen")), Key: "admin.listen",
 			Message: c.AdminListen + " is also where Kafka clients connect (listen); give one of them another port"})
+	}
+	return problems
+}
+
+// checkLinkTLS says which of the files is missing that TLS between nodes needs.
+func (c *Config) checkLinkTLS() (problems Problems) {
+	keys := []string{"link.tls.cert.file", "link.tls.key.file", "link.tls.ca.file"}
+	set := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return Lookup(key).Get(c) == "" })
+	if len(set) == 0 || len(set) == len(keys) {
+		return nil
+	}
+	for _, key := range keys {
+		if !slices.Contains(set, key) {
+			problems = append(problems, Problem{Where: string(c.Source(set[0])), Key: key, Message: fmt.Sprintf("is missing, though there is %s: TLS between nodes needs all of %s", set[0], strings.Join(keys, ", "))})
+		}
 	}
 	return problems
 }

@@ -32,6 +32,9 @@ type Config struct {
 	Consul     string // host:port of the agent, empty: as Consul's own tools find it
 	LinkListen string // host:port, for the other nodes
 
+	LinkSecretFile string // holds what every node of the cluster knows; empty: there is no secret
+	LinkTLS        TLS    // of the connections between nodes
+
 	MemoryLimit int64 // bytes, derived
 
 	Limits  Limits
@@ -42,6 +45,12 @@ type Config struct {
 	Logging Logging
 
 	sources map[string]Source // by key; only what is not a plain default
+}
+
+// TLS names the files, in PEM, of a certificate, its key, and those who vouch for
+// the other side's. All empty: no TLS.
+type TLS struct {
+	CertFile, KeyFile, CAFile string
 }
 
 // Limits bound what clients can make the broker hold.

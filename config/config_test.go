@@ -381,3 +381,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestTLSBetweenNodesNeedsAllItsFiles(t *testing.T) {
+	c := Default()
+	c.LinkTLS = TLS{CertFile: "node.pem", CAFile: "ca.pem"}
+	if _, err := c.Complete(); err == nil || !strings.Contains(err.Error(), "link.tls.key.file: is missing") {
+		t.Errorf("without a key: %v", err)
+	}
+	c.LinkTLS.KeyFile = "node.key"
+	if _, err := c.Complete(); err != nil {
+		t.Error(err)
+	}
+}
