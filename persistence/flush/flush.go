@@ -54,7 +54,8 @@ var ErrClosed = errors.New("flush: the scheduler is closed")
 //	  └── requests that come meanwhile: next round ◀───┘
 //
 // Writeback is begun on all files before the first sync, so that the disk has
-// all of the work at once, and the first sync's journal commit covers the others.
+// all of the work at once, and the first sync's journal commit covers the others;
+// unless there are so few that all of them are synced at the same time.
 // A round is over when all its files are synced or, so that one slow file does not
 // hold back the rest, when the last of them take much longer than usual: then the
 // next round begins beside them.
@@ -208,12 +209,12 @@ func (s *Scheduler) work() {
 	}
 }
 
-// begin begins a round with what has gathered. The writeback of a single file
-// needs no start: its sync comes at once.
+// begin begins a round with what has gathered. If every file finds a worker, their
+// syncs come at once, and the writeback needs no start of its own.
 func (s *Scheduler) begin() {
 	s.stats.Rounds++
 	s.round, s.gathered = s.gathered, s.round[:0]
-	if len(s.round) == 1 {
+	if len(s.round) <= s.workers {
 		s.enter(syncing)
 	} else {
 		s.enter(starting)

@@ -112,6 +112,27 @@ func TestWritebackOfARoundPrecedesItsSyncs(t *testing.T) {
 	})
 }
 
+func TestFilesThatAllFindAWorkerNeedNoStart(t *testing.T) {
+	each(t, Options{Workers: 3}, func(t *testing.T, s *Scheduler) {
+		var log journal
+		s.Flush(&fake{name: "first", took: 10 * time.Microsecond, log: &log}, ignore)
+		synctest.Wait()
+		for _, name := range []string{"a", "b", "c"} {
+			s.Flush(&fake{name: name, took: 10 * time.Microsecond, log: &log}, ignore)
+		}
+		time.Sleep(100 * time.Microsecond)
+		synctest.Wait()
+		for _, line := range log.lines {
+			if line[:4] != "sync" {
+				t.Fatalf("did %q", log.lines)
+			}
+		}
+		if got := s.Stats(); got.Syncs != 4 || got.Rounds != 2 {
+			t.Errorf("%d syncs in %d rounds, want 4 in 2", got.Syncs, got.Rounds)
+		}
+	})
+}
+
 func TestRequestsDuringASyncShareALaterOne(t *testing.T) {
 	each(t, Options{}, func(t *testing.T, s *Scheduler) {
 		f := &fake{took: 10 * time.Microsecond}
