@@ -5,16 +5,24 @@ import (
 	"io"
 )
 
-// readBuffer is the size of a connection's read buffer. It holds a few hundred
-// small messages; of a large payload at most this much is copied, the rest is
-// read where it will stay.
-const readBuffer = 16 << 10
+const (
+	// readBuffer is the size of a connection's read buffer. It holds a few hundred
+	// acknowledgements, or a few batches of the size that most producers send, for
+	// one system call.
+	readBuffer = 64 << 10
+	// largePayload is the size from which on payloads are read where they will
+	// stay: behind one, no more than readAhead of what follows is read along, which
+	// is probably the beginning of another, and would be copied.
+	largePayload = 96 << 10
+	readAhead    = 4 << 10
+)
 
 // frameReader splits what comes from a connection into frames.
 type frameReader struct {
 	src        io.Reader
 	buf        [readBuffer]byte
 	start, end int // what of buf has been read and not been used
+	ahead      int // how much may be read at a time; 0: as the buffer has room for
 }
 
 // read asks the source once.
@@ -38,7 +46,11 @@ func (r *frameReader) need(n int) error {
 		r.start = 0
 	}
 	for r.end-r.start < n {
-		got, err := r.read(r.buf[r.end:])
+		into := r.buf[r.end:]
+		if missing := n - (r.end - r.start); r.ahead > 0 {
+			into = into[:min(len(into), max(missing, r.ahead))]
+		}
+		got, err := r.read(into)
 		if err != nil {
 			return r.cut(err)
 		}
@@ -80,6 +92,10 @@ func (r *frameReader) next() (frame, error) {
 // payload reads the frame's payload to dst, which has its size, and checks it if
 // the CRC covers it.
 func (r *frameReader) payload(f *frame, dst []byte) error {
+	r.ahead = 0
+	if len(dst) >= largePayload {
+		r.ahead = readAhead
+	}
 	n := copy(dst, r.buf[r.start:r.end])
 	r.start += n
 	for n < len(dst) {
