@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+
+	"understudy/integration/reference"
 )
 
 // driver is a client library of another language: a process that does what it is
@@ -28,7 +30,7 @@ type worker struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   *bufio.Reader
-	noise lines // what it prints beside its answers
+	noise reference.Output // what it prints beside its answers
 }
 
 // clientsDir is where `make interop` installs the clients of other languages.

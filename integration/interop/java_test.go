@@ -18,7 +18,7 @@ const tools = "org.apache.kafka.tools."
 // standard output.
 func tool(t *testing.T, stdin, class string, args ...string) string {
 	t.Helper()
-	cmd := java(0, class, args...)
+	cmd := java(class, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
 	if err := cmd.Start(); err != nil {

@@ -11,13 +11,15 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"understudy/integration/reference"
 )
 
 // lineMember is a member of a group by a program that prints what it consumes,
 // commits by itself, and leaves when it is asked to stop.
 type lineMember struct {
 	cmd    *exec.Cmd
-	noise  lines // standard error
+	noise  reference.Output // standard error
 	parse  func(line []byte) (r record, is bool, err error)
 	come   chan []byte // lines; closed when there are no more
 	exited chan error
@@ -116,7 +118,7 @@ func (kcatClient) join(_ context.Context, group, topic string) (member, error) {
 type javaClient struct{}
 
 func (javaClient) consume(ctx context.Context, topic string, _ int64, n int) ([]record, error) {
-	cmd := java(0, tools+"consumer.ConsoleConsumer", "--bootstrap-server", server.addr, "--topic", topic, "--partition", "0", "--offset", "latest",
+	cmd := java(tools+"consumer.ConsoleConsumer", "--bootstrap-server", server.addr, "--topic", topic, "--partition", "0", "--offset", "latest",
 		"--max-messages", fmt.Sprint(n), "--formatter-property", "print.offset=true")
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
@@ -136,7 +138,7 @@ func placedRecords(text []byte, separator string) (records []record) {
 }
 
 func (javaClient) join(_ context.Context, group, topic string) (member, error) {
-	cmd := java(0, tools+"VerifiableConsumer", "--bootstrap-server", server.addr, "--topic", topic, "--group-id", group,
+	cmd := java(tools+"VerifiableConsumer", "--bootstrap-server", server.addr, "--topic", topic, "--group-id", group,
 		"--reset-policy", "earliest", "--verbose")
 	return startLineMember(cmd, func(line []byte) (r record, is bool, err error) {
 		var event struct {
