@@ -44,6 +44,7 @@ type Options struct {
 	Rate        float64 // records a second, all producers together; 0: as fast as they go
 
 	Admin    []string                // the brokers' admin endpoints, for their CPU; may be empty
+	Spent    Spending                // another way to know it; nil: from Admin
 	Progress func(done, total int64) // called now and then; the unit is the run's affair
 	Note     func(string, ...any)    // told what a person should know
 }
@@ -76,6 +77,10 @@ type Usage struct {
 	PerGB      float64 `json:"cpu_seconds_per_gb"` // of 10⁹ bytes
 	RSS        int64   `json:"resident_bytes,omitempty"`
 }
+
+// Spending tells what all brokers have used: CPU seconds since they began, and
+// the bytes that are resident.
+type Spending func(context.Context) (cpu float64, resident int64, err error)
 
 // Quantiles are of a latency, in milliseconds.
 type Quantiles struct {
@@ -210,8 +215,8 @@ type window struct {
 
 func (o *Options) open(ctx context.Context) *window {
 	w := &window{options: o}
-	if len(o.Admin) > 0 {
-		usage, err := readBrokers(ctx, o.Admin)
+	if o.Spent != nil || len(o.Admin) > 0 {
+		usage, err := o.spent(ctx)
 		w.broker, w.asked = usage, err == nil
 		if err != nil {
 			o.Note("the brokers' CPU is left out: %v", err)
@@ -234,7 +239,7 @@ func (w *window) close(ctx context.Context, r *Result) {
 	if !w.asked {
 		return
 	}
-	usage, err := readBrokers(ctx, w.options.Admin)
+	usage, err := w.options.spent(ctx)
 	if err != nil {
 		w.options.Note("the brokers' CPU is left out: %v", err)
 		return

@@ -18,6 +18,18 @@ type brokerUsage struct {
 	rss int64   // bytes
 }
 
+// spent asks for what the brokers have used, in the way that was chosen.
+func (o *Options) spent(ctx context.Context) (u brokerUsage, err error) {
+	if o.Spent == nil {
+		return readBrokers(ctx, o.Admin)
+	}
+	u.cpu, u.rss, err = o.Spent(ctx)
+	return u, err
+}
+
+// ProcessCPU is the CPU time that this process has used; 0 where that is not known.
+func ProcessCPU() time.Duration { return processCPU() }
+
 // readBrokers asks the admin endpoints, HOST:PORT or URL, for their metrics.
 func readBrokers(ctx context.Context, endpoints []string) (brokerUsage, error) {
 	var sum brokerUsage
