@@ -130,6 +130,28 @@ sim: ## simulate whole clusters: SEEDS histories, or that of SEED, with some of 
 figures: ## measure the binary beside this machine's limits (10 minutes, 20 GB)
 	$(GO) run ./integration/figures
 
+# The systems that we are measured beside, and the machine's quiet is yours to see to.
+KAFKA_PEER   = build/kafka-peer
+NATS_VERSION = v2.15.2
+NATS         = $(CURDIR)/build/nats/nats-server
+$(KAFKA_PEER): integration/peers/java/pom.xml | java
+	rm -rf $@
+	mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$@
+	touch $@
+
+$(NATS):
+	GOBIN=$(dir $@) $(GO) install github.com/nats-io/nats-server/v2@$(NATS_VERSION)
+
+# What to run: a pattern of scenarios, systems separated by commas, how often. QUICK=1 is ten minutes.
+ONLY    ?=
+SYSTEMS ?=
+QUICK   ?=
+.PHONY: bench-peers
+bench-peers: build $(CONSUL) $(KAFKA_PEER) $(NATS) ## measure us beside Kafka, NATS and a bare skeleton; QUICK=1, ONLY=, SYSTEMS=, ROUNDS=
+	staticcheck=$$($(GO) tool -n staticcheck) && cd integration/peers && $(GO) vet ./... && $$staticcheck ./... && $(GO) test ./...
+	cd integration/peers && $(GO) build -o $(CURDIR)/build/peers-bench . && UNDERSTUDY_TEST_BINARY=$(CURDIR)/build/understudy \
+		$(CURDIR)/build/peers-bench -consul $(CONSUL) -nats $(NATS) $(if $(QUICK),-quick) $(if $(ROUNDS),-rounds $(ROUNDS)) -only '$(ONLY)' -systems '$(SYSTEMS)'
+
 # The suite that kills, freezes and cuts off the nodes of clusters of real processes.
 REPEATS  ?= 1
 SCENARIO ?= .
