@@ -23,8 +23,11 @@ type sessions struct {
 // session is one client's. Its epoch counts the fetches, so that one that was
 // lost or came twice is noticed.
 type session struct {
-	id   int32
-	used int64 // when it was last used, ms; guarded by sessions.mu
+	id int32
+
+	// Guarded by sessions.mu, like the sums that they are part of.
+	used  int64 // when it was last used, ms
+	parts int   // how many partitions it follows
 
 	mu    sync.Mutex
 	epoch int32 // that the next fetch must name
@@ -86,7 +89,7 @@ func (s *sessions) open(f *fetching, now int64) *session {
 		n.follow(&f.parts[i])
 	}
 	s.byID[n.id] = n
-	s.parts += len(n.order)
+	s.resize(n, len(n.order))
 	return n
 }
 
@@ -108,7 +111,13 @@ func (s *sessions) evictOldest(now int64) bool {
 
 func (s *sessions) remove(c *session) {
 	delete(s.byID, c.id)
-	s.parts -= len(c.order)
+	s.resize(c, 0)
+}
+
+// resize notes how many partitions a session follows. The lock is held.
+func (s *sessions) resize(c *session, parts int) {
+	s.parts += parts - c.parts
+	c.parts = parts
 }
 
 func (s *sessions) close(id int32) {
@@ -137,9 +146,8 @@ func (s *sessions) next(f *fetching, now int64) (*session, error) {
 		s.remove(c)
 		return nil, errNoSession
 	}
-	before := len(c.order)
 	c.change(f)
-	s.parts += len(c.order) - before
+	s.resize(c, len(c.order))
 	if c.epoch++; c.epoch <= 0 {
 		c.epoch = 1
 	}
