@@ -99,7 +99,7 @@ func (s *Sim) writable(since int64) {
 		return
 	}
 	for _, tp := range s.partitions {
-		if s.lastAck[tp] < since {
+		if s.lastAck[tp] < since && s.written(tp) {
 			s.wrong(notWritable, "%v has taken no writes for %d s after everything healed: %s", tp, writeWithin/second, s.standing(tp))
 			return
 		}
@@ -108,6 +108,16 @@ func (s *Sim) writable(since int64) {
 		p.stopped = true
 	}
 	s.after(second, func() { s.await(s.now + restWithin) })
+}
+
+// written reports whether any producer still writes to a partition.
+func (s *Sim) written(tp messages.TopicPartition) bool {
+	for _, p := range s.producers {
+		if slices.ContainsFunc(p.lines, func(l *line) bool { return l.tp == tp && !l.ended }) {
+			return true
+		}
+	}
+	return false
 }
 
 // hopeless ends a history in which the last copy of something was on a disk that

@@ -28,7 +28,16 @@ type turned struct {
 	epoch    messages.ProducerEpoch
 	sequence int32
 	left     int // how many batches behind it may have been under way
+	moves    int // how often another has taken the first one's place
+
+	// Of those that were turned away for its sake, since the producer began anew
+	// with the oldest that it has:
+	head, last int32
+	any        bool // there are some
 }
+
+// maxMoves bounds for how long a producer is held that sends nothing again.
+const maxMoves = 3
 
 // maxTurned bounds how many producers are remembered. Forgetting one costs it
 // what it would always have cost without a memory.
@@ -54,7 +63,9 @@ func (t *TurnedAway) Any() bool { return len(t.by) > 0 }
 
 // Holds reports whether b was sent behind a batch that was refused and has not
 // come again, so that b has to be refused as well. It is so of no more batches
-// than a client has under way: a gap that stays is one.
+// than a client has under way: a gap that stays is one. Then those that were
+// turned away for its sake are what must come first: the batch itself may have
+// been taken long ago, by another leader.
 func (t *TurnedAway) Holds(b batch.Batch) bool {
 	if !b.HasProducer() || unsequenced(b) {
 		return false
@@ -69,10 +80,17 @@ func (t *TurnedAway) Holds(b batch.Batch) bool {
 	case !follows(b.BaseSequence(), first.sequence):
 		return false
 	}
-	if first.left--; first.left == 0 {
-		delete(t.by, b.ProducerID())
-	} else {
+	if !first.any || follows(first.last, b.BaseSequence()) {
+		first.head, first.any = b.BaseSequence(), true
+	}
+	first.last = b.BaseSequence()
+	switch first.left--; {
+	case first.left > 0:
 		t.by[b.ProducerID()] = first
+	case first.moves == maxMoves:
+		delete(t.by, b.ProducerID())
+	default:
+		t.by[b.ProducerID()] = turned{epoch: first.epoch, sequence: first.head, left: Remembered - 1, moves: first.moves + 1}
 	}
 	return true
 }

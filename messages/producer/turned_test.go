@@ -35,8 +35,39 @@ func TestAGapThatStaysIsOne(t *testing.T) {
 	for away.Holds(data(0, 6, 1, 0)) {
 		held++
 	}
-	if held != Remembered-1 {
+	if held != Remembered-1 { // when the held one comes again, nothing is before it
 		t.Errorf("%d batches were held, but a client has %d under way", held, Remembered)
+	}
+	away.Note(data(0, 5, 1, 0))
+	held = 0
+	for next := int32(6); away.Holds(data(0, next, 1, 0)); next++ { // of a client that sends nothing again
+		held++
+	}
+	if held != (maxMoves+1)*(Remembered-1) {
+		t.Errorf("%d batches were held", held)
+	}
+}
+
+// TestWhatWasHeldComesFirst has a note be out of date: the batch that was refused
+// was taken by another leader since. Those that are turned away for its sake come
+// again in their order.
+func TestWhatWasHeldComesFirst(t *testing.T) {
+	var away TurnedAway
+	away.Note(data(0, 100, 4, 0)) // and taken elsewhere
+	for range 2 {                 // batches in between have used up a part of it
+		away.Holds(data(0, 150, 4, 0))
+	}
+	for _, test := range []struct {
+		sequence int32
+		held     bool
+	}{
+		{212, true}, {216, true}, {220, true}, {224, true}, // 150 has been taken elsewhere, too
+		{212, true}, {216, true}, {220, true}, {224, true},
+		{212, false}, {216, false}, {220, false}, {224, false}, // and none has come before the first
+	} {
+		if held := away.Holds(data(0, test.sequence, 4, 0)); held != test.held {
+			t.Errorf("sequence %d: held %v", test.sequence, held)
+		}
 	}
 }
 
