@@ -29,6 +29,8 @@ type disk struct {
 	harmed int64   // until when replicas on it may fail for what was done to it
 	short  bool    // it has lost what it said was synced
 	last   run     // that wrote to it
+	fuse   int     // the power goes with so many more changes; 0: it does not
+	blow   func()  // what the last of them does
 }
 
 // run is one run of a broker, in one of its machine's.
@@ -98,6 +100,10 @@ func (m *mount) check(op vfs.Op, name string) error {
 		return vfs.ErrCut
 	case m.spare:
 		return nil
+	case d.burns(op):
+		m.dead = true // the process does nothing more, and its turn is not at its end
+		d.s.after(0, d.blow)
+		return vfs.ErrCut
 	case d.full && op&takesSpace != 0:
 		d.s.count("disk was full")
 		return &fs.PathError{Op: op.String(), Path: name, Err: syscall.ENOSPC}
@@ -112,6 +118,17 @@ func (m *mount) check(op vfs.Op, name string) error {
 	}
 	return nil
 }
+
+// burns reports whether the power goes in the place of a call.
+func (d *disk) burns(op vfs.Op) bool {
+	if d.fuse == 0 || op&changes == 0 {
+		return false
+	}
+	d.fuse--
+	return d.fuse == 0
+}
+
+const changes = vfs.OpCreate | vfs.OpWrite | vfs.OpRename | vfs.OpRemove | vfs.OpTruncate | vfs.OpSync | vfs.OpSyncDir
 
 const takesSpace = vfs.OpCreate | vfs.OpWrite | vfs.OpMkdir | vfs.OpAllocate
 

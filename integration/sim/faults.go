@@ -44,6 +44,7 @@ const (
 	alter
 	trim
 	grow
+	errand // an administrator asks something else
 	faultKinds
 )
 
@@ -97,6 +98,7 @@ func init() {
 		alter:         {"settings changed", always, (*Sim).alter},
 		trim:          {"records deleted", always, (*Sim).trim},
 		grow:          {"partitions added", always, (*Sim).grow},
+		errand:        {"administrator's errand", always, (*Sim).errand},
 	}
 }
 
@@ -144,7 +146,25 @@ func (s *Sim) crashAll(f Fault) {
 	}
 }
 
-func (s *Sim) powerCut(f Fault) { s.powerCutOne(s.pick(f.A), f) }
+// powerCut cuts the power at once, or in the middle of what a process does to its disk.
+func (s *Sim) powerCut(f Fault) {
+	m := s.pick(f.A)
+	if f.B%2 == 0 || m.proc == nil || m.disk.lies {
+		s.powerCutOne(m, f)
+		return
+	}
+	d := m.disk
+	d.fuse = 1 + int(f.B>>8%40)
+	d.blow = func() {
+		s.count("power cut in the middle of a call")
+		s.powerCutOne(m, f)
+		if m.proc != nil { // its disk lies by now: what it holds stays
+			m.proc.kill()
+			s.over(f, m.start)
+		}
+	}
+	s.over(f, func() { d.fuse = 0 })
+}
 
 func (s *Sim) powerCutAll(f Fault) {
 	for _, m := range s.machines {

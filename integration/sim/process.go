@@ -130,6 +130,9 @@ func (p *process) restarts(what string) *supervision.Backoff {
 // failed takes note of an actor's failure: it is a bug unless something was done
 // to the disk.
 func (p *process) failed(_ string, f supervision.Failure) {
+	if p.fs.dead { // its power has gone
+		return
+	}
 	p.s.count("actor failed")
 	name := f.Actor[strings.IndexByte(f.Actor, '/')+1:]
 	cause := f.Cause.Error()
