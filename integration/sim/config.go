@@ -11,6 +11,7 @@ import (
 // that of any other seed.
 type config struct {
 	nodes     int
+	late      int // of them, that join when the others have been at work for a while
 	topics    []topic
 	producers int
 	consumers int
@@ -81,6 +82,9 @@ func draw(rnd *rand.Rand) config {
 		c.topics = append(c.topics, c.drawTopic(rnd, fmt.Sprint("t", i)))
 	}
 	c.drawFaults(rnd)
+	if c.nodes > 3 {
+		c.late = rnd.IntN(c.nodes - 2)
+	}
 	return c
 }
 

@@ -277,6 +277,10 @@ func (m *model) acked(p *process, out *parcelOut, base messages.Offset) {
 		return
 	}
 	rec, found := b.at(base)
+	if !found && base < b.start {
+		m.s.count("deleted when it was acknowledged") // before anybody could see it
+		return
+	}
 	if !found && base >= b.end() {
 		m.s.count("acknowledged and not shown")
 		b.acked[out.number] = record{number: out.number, base: base, next: next, epoch: messages.NoEpoch}

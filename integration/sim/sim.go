@@ -143,8 +143,15 @@ func (s *Sim) set(o Options) {
 	s.model = newModel(s)
 	s.partitions = s.cfg.all()
 	s.say("%+v", s.cfg)
-	for _, m := range s.machines {
-		m.start()
+	for n, m := range s.machines {
+		if n < len(s.machines)-s.cfg.late {
+			m.start()
+			continue
+		}
+		s.planAt(genesis+s.rnd.node.Int64N(s.cfg.length), func() {
+			s.count("node added")
+			m.start()
+		})
 	}
 	s.begin()
 	for n, f := range s.agenda {
