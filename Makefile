@@ -126,6 +126,23 @@ SEEDS ?= 2000
 sim: ## simulate whole clusters: SEEDS histories, or that of SEED, with some of its FAULTS
 	$(GO) run ./integration/sim/simulate -seeds $(SEEDS) -seed $(or $(SEED),0) -faults "$(FAULTS)" -commit $$(git rev-parse --short HEAD)
 
+.PHONY: planted
+planted: ## plant bugs in copies of the source, and have the simulator find each
+	$(GO) run ./integration/planted
+
+# What of the cores the simulator reaches: some seeds, a few of them in detail.
+COVERED = understudy/cluster/replica,understudy/cluster/election,understudy/cluster/placement,understudy/actors/controller
+COVERDIR = build/sim-coverage
+.PHONY: sim-coverage
+sim-coverage: ## measure what of replication, election, placement and controller SEEDS of the simulator reach
+	rm -rf $(COVERDIR) && mkdir -p $(COVERDIR)
+	$(GO) build -cover -covermode set -coverpkg $(COVERED),understudy/integration/sim/simulate -o $(COVERDIR)/simulate ./integration/sim/simulate
+	GOCOVERDIR=$(COVERDIR) $(COVERDIR)/simulate -seeds $(SEEDS)
+	for seed in 1 2 3 4 5; do GOCOVERDIR=$(COVERDIR) $(COVERDIR)/simulate -seed $$seed -lines 10 >/dev/null || exit 1; done
+	$(GO) tool covdata textfmt -i $(COVERDIR) -pkg $(COVERED) -o $(COVERDIR)/profile.txt
+	$(GO) tool cover -func $(COVERDIR)/profile.txt | grep -v '100.0%'
+	$(GO) tool covdata percent -i $(COVERDIR) -pkg $(COVERED)
+
 .PHONY: figures
 figures: ## measure the binary beside this machine's limits (10 minutes, 20 GB)
 	$(GO) run ./integration/figures
@@ -180,3 +197,26 @@ storefront-test: chromium ## test the storefront's page in headless Chromium (in
 storefront-picture: export STOREFRONT_PICTURE = $(CURDIR)/docs/storefront.png
 storefront-picture: chromium ## take the README's picture of the storefront
 	$(STOREFRONT) test -count=1 -timeout 15m .
+
+# A cluster of real processes is hurt for MINUTES, by the choices of SEED, and must
+# have kept every promise: the page build/chaos.html says what happened. Ctrl-C ends
+# the faults, not the judgement.
+MINUTES ?= 5
+RATE    ?= 50
+POWER   ?= true
+.PHONY: chaos
+chaos: $(CONSUL) netns strace ## hurt a cluster of real processes for MINUTES, and judge it; SEED=, RATE=, POWER=; needs root and a C compiler
+	$(CLUSTER) test -c -tags cluster -o $(CURDIR)/build/chaos.test .
+	cd integration/cluster && CONSUL_BINARY=$(CONSUL) $(CURDIR)/build/chaos.test -test.v -test.timeout 0 -test.run '^TestChaos$$' \
+		-minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) -rate $(RATE) -power=$(POWER) \
+		-chaos-report $(CURDIR)/build/chaos.html -chaos-history $(CURDIR)/build/chaos.history
+
+HOURS ?= 8
+.PHONY: soak
+soak: ## the same for HOURS, with more load, on the machine's own disks
+	$(MAKE) chaos MINUTES=$$(( $(HOURS) * 60 )) RATE=150 POWER=false
+
+.PHONY: powerfs
+powerfs: ## test the disk whose power can be cut; needs root and /dev/fuse
+	$(CLUSTER) vet -tags cluster ./powerfs
+	$(CLUSTER) test -tags cluster -count=1 -timeout 5m ./powerfs

@@ -346,8 +346,18 @@ func (s *Sim) slowSync(f Fault) {
 	s.over(f, func() { d.slow -= more })
 }
 
+// ioError has some calls of a disk fail. Now and then its power goes soon after: what
+// a failed sync has left behind in memory is gone then.
 func (s *Sim) ioError(f Fault) {
-	d := s.pick(f.A).disk
+	m := s.pick(f.A)
+	d := m.disk
+	if f.B>>24%3 == 0 {
+		s.after(f.Length, func() {
+			if !s.healing && m.disk == d {
+				s.powerCutOne(m, f)
+			}
+		})
+	}
 	ops := []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpRead, vfs.OpSyncDir, vfs.OpRename, vfs.OpAny}
 	d.harm(f)
 	d.errors = trouble{op: ops[f.B%uint64(len(ops))], skip: int(f.B >> 8 % 20), left: 1 + int(f.B>>16%3)}
