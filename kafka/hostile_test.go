@@ -121,9 +121,9 @@ func TestRandomFrames(t *testing.T) {
 func TestABombIsNotUnpacked(t *testing.T) {
 	f := newFakeCluster(t)
 	f.create("lz4", 1, map[string]string{"compression.type": "lz4"})
-	h := serve(t, f, nil)
-	c := h.dial(t)
-	for _, b := range bombs(t) {
+	list := bombs(t) // before the connection, which ends when it is idle for long
+	c := serve(t, f, nil).dial(t)
+	for _, b := range list {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		p := producePart(c, produceReq(9, -1, "lz4", 0, b))
