@@ -27,14 +27,14 @@ func offsetCommitAPI() api {
 	return api{
 		key: 8, name: "OffsetCommit", max: 9, flexible: 8,
 		shape:  `string 1+:int32 1+:string 7+:string? 2-4:int64 [{string [{int32 int64 1:int64 6+:int32 string?}]}]`,
-		answer: answersCall((*Broker).offsetCommit),
+		answer: answers((*Broker).offsetCommit),
 	}
 }
 
-func (b *Broker) offsetCommit(ctx context.Context, c *call, req *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse {
+func (b *Broker) offsetCommit(ctx context.Context, req *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse {
 	image := b.deps.Image()
 	commit := group.Commit{
-		Member: memberOf(req.Group, req.MemberID, req.InstanceID, req.Generation), Client: c.client(),
+		Member:  memberOf(req.Group, req.MemberID, req.InstanceID, req.Generation),
 		Offsets: make(map[messages.TopicPartition]group.Committed),
 	}
 	for _, t := range req.Topics {

@@ -87,7 +87,6 @@ type Committed struct {
 // Commit stores a group's offsets.
 type Commit struct {
 	Member
-	Client  Client
 	Offsets map[messages.TopicPartition]Committed
 }
 
