@@ -127,7 +127,7 @@ var memorySettings = []*Setting{
 	{Key: "max.connections", Group: groupMemory, Type: Int, Default: "10000", Min: 1, Max: 1_000_000,
 		Doc:   "Client connections at a time. More are closed at once.",
 		field: func(c *Config) any { return &c.Limits.Connections }},
-	{Key: "max.connections.per.ip", Group: groupMemory, Type: Int, Default: "5000", Min: 1, Max: 1_000_000,
+	{Key: "max.connections.per.ip", Group: groupMemory, Type: Int, Default: "9000", Min: 1, Max: 1_000_000,
 		Doc:   "Client connections at a time from one address.",
 		field: func(c *Config) any { return &c.Limits.ConnectionsPerIP }},
 	{Key: "connections.max.idle.ms", Group: groupMemory, Type: Duration, Default: "10m", Min: 1 * secM, Max: yearM,
