@@ -99,11 +99,20 @@ $(CLIENTS)/kafkajs: $(CLIENTS_FROM)/kafkajs/package.json $(CLIENTS_FROM)/kafkajs
 	cd $@ && npm ci --ignore-scripts --silent
 	touch $@
 
-INTEROP_NEEDS = kcat $(KAFKA_TOOLS) $(CLIENTS)/python $(CLIENTS)/kafkajs
+# Debian's cargo may be too old for what is built; cargo-web is a newer one beside it.
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { apt-get update -qq && { apt-get install -y -qq cargo-web || apt-get install -y -qq cargo; }; }
+
+$(CLIENTS)/rskafka: $(wildcard $(CLIENTS_FROM)/rskafka/Cargo.* $(CLIENTS_FROM)/rskafka/src/*) | cargo
+	cargo build --quiet --locked --manifest-path $(CLIENTS_FROM)/rskafka/Cargo.toml --target-dir $(CURDIR)/$@
+	touch $@
+
+INTEROP_NEEDS = kcat $(KAFKA_TOOLS) $(CLIENTS)/python $(CLIENTS)/kafkajs $(CLIENTS)/rskafka
 INTEROP = cd integration/interop && KAFKA_TOOLS=$(CURDIR)/$(KAFKA_TOOLS) INTEROP_CLIENTS=$(CURDIR)/$(CLIENTS) $(GO) test -count=1 -parallel 4 -timeout 20m ./...
 
 .PHONY: interop
-interop: $(INTEROP_NEEDS) ## run Go, C, Java, Python and JavaScript clients against the binary (installs them)
+interop: $(INTEROP_NEEDS) ## run Go, C, Java, Python, JavaScript and Rust clients against the binary (installs them)
 	staticcheck=$$($(GO) tool -n staticcheck) && cd integration/interop && $(GO) vet ./... && $$staticcheck ./...
 	$(INTEROP)
 
@@ -220,3 +229,8 @@ soak: ## the same for HOURS, with more load, on the machine's own disks
 powerfs: ## test the disk whose power can be cut; needs root and /dev/fuse
 	$(CLUSTER) vet -tags cluster ./powerfs
 	$(CLUSTER) test -tags cluster -count=1 -timeout 5m ./powerfs
+
+.PHONY: groups
+groups: MINUTES = 10
+groups: $(CONSUL) netns ## kill and freeze a consumer group's members and its brokers for MINUTES; needs root and a C compiler
+	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run TestAGroupInTurmoil . -duration $(MINUTES)m

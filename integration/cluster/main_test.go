@@ -23,10 +23,18 @@ var (
 	size      = flag.Int("size", 400, "the most that a record's value has, in bytes")
 	settle    = flag.Duration("settle", 5*time.Second, "time between two faults, in which clients find back to all nodes")
 	away      = flag.Duration("away", time.Minute, "how long Consul is away")
+	duration  = flag.Duration("duration", time.Minute, "how long a group is in turmoil")
 	hold      = flag.Duration("hold", 10*time.Second, "how long a node stays frozen or cut off")
 )
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(memberEnv); order != "" {
+		if err := runMember(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	fmt.Printf("seed %d: the same choices with -seed %d\n", *seed, *seed)
 	code := m.Run()
