@@ -15,21 +15,32 @@ type kept struct {
 }
 
 func (g *Group) keep(o *Offset) {
-	if g.offsets == nil {
-		g.offsets = map[messages.TopicPartition]kept{}
-	}
 	if before, ok := g.offsets[o.TopicPartition]; ok {
 		g.keeps -= int64(offsetSize(o.Topic, before.Metadata))
 	}
 	g.keeps += int64(offsetSize(o.Topic, o.Metadata))
+	g.RestoreOffset(o)
+}
+
+// RestoreOffset takes over a committed offset that was kept. It is not counted yet:
+// there may be a million of them.
+func (g *Group) RestoreOffset(o *Offset) {
+	if g.offsets == nil {
+		g.offsets = map[messages.TopicPartition]kept{}
+	}
 	g.offsets[o.TopicPartition] = kept{o.Committed, o.Time}
 }
 
-// RestoreOffset takes over a committed offset that was kept.
-func (g *Group) RestoreOffset(o *Offset) { g.keep(o) }
-
 // DropOffset takes over that an offset was not kept.
-func (g *Group) DropOffset(tp messages.TopicPartition) { g.dropOne(tp) }
+func (g *Group) DropOffset(tp messages.TopicPartition) { delete(g.offsets, tp) }
+
+// CountOffsets counts what the offsets take that were restored.
+func (g *Group) CountOffsets() {
+	g.keeps = 0
+	for tp, k := range g.offsets {
+		g.keeps += int64(offsetSize(tp.Topic, k.Metadata))
+	}
+}
 
 func (g *Group) dropOne(tp messages.TopicPartition) {
 	if k, ok := g.offsets[tp]; ok {

@@ -40,6 +40,7 @@ func (d *disk) load(t Time, s *Settings) *Group {
 	for _, o := range d.offsets {
 		g.RestoreOffset(&o)
 	}
+	g.CountOffsets()
 	if d.metadata != nil {
 		g.Restore(t, d.metadata)
 	}

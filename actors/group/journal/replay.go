@@ -143,6 +143,7 @@ func (r *Replay) group(name string) *restored {
 func (r *Replay) Groups(t core.Time) []*core.Group {
 	groups := make([]*core.Group, 0, len(r.groups))
 	for _, g := range r.groups {
+		g.group.CountOffsets()
 		if m, ok := decodeMetadata(g.metadata); ok {
 			g.group.Restore(t, m)
 		} else if g.metadata != nil {
