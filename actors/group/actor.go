@@ -140,6 +140,8 @@ func (a *groupActor) handle(now core.Time, message any) {
 	case expire:
 		image := a.shard.c.o.Cell.Image()
 		a.g.Expire(now, func(topic string) bool { return image.Topic(topic) == nil })
+	case topicGrown:
+		a.g.Grew(now, m.name)
 	case topicGone:
 		a.g.Expire(now, func(topic string) bool { return topic == m.name })
 	}

@@ -395,6 +395,43 @@ func TestGroupsAndOffsetsAreDeleted(t *testing.T) {
 	}
 }
 
+// TestMembersShareATopicThatGrows has the members of a group join again when their
+// topic has more partitions, and those of another not.
+func TestMembersShareATopicThatGrows(t *testing.T) {
+	b := newBroker(t).start()
+	b.createTopic("orders")
+	b.createTopic("payments")
+	b.find("g")
+	c := b.consumer("g")
+	if err := c.join(); err != nil {
+		t.Fatal(err)
+	}
+	grow := func(topic string) {
+		b.edit(func(e *metadata.Edit) {
+			p := *b.cell.Image().Partition(messages.TopicPartition{Topic: topic})
+			p.LeaderEpoch = 0
+			e.AddPartitions(topic, []metadata.Partition{p})
+		})
+	}
+	grow("payments")
+	if err := c.heartbeat(); err != nil {
+		t.Error(err)
+	}
+	grow("orders")
+	for deadline := time.Now().Add(patience); ; {
+		err := c.heartbeat()
+		if messages.KindOf(err) == messages.RebalanceInProgress {
+			break
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if err := c.join(); err != nil || c.Generation != 2 {
+		t.Errorf("joined generation %d, %v", c.Generation, err)
+	}
+}
+
 // TestOffsetsOfTopicsThatWentUnseenGo has a topic deleted while nobody looks.
 func TestOffsetsOfTopicsThatWentUnseenGo(t *testing.T) {
 	b := newBroker(t).start()

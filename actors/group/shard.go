@@ -55,6 +55,8 @@ type (
 	expire struct{}
 	// topicGone: a topic was deleted.
 	topicGone struct{ name string }
+	// topicGrown: a topic has more partitions than before.
+	topicGrown struct{ name string }
 	// listGroups asks which groups there are.
 	listGroups struct{}
 )
@@ -160,7 +162,7 @@ func (s *shardActor) handleOne(ctx actor.Context, message any) {
 		s.again = append(s.again, m.slot)
 	case gone:
 		s.forget(ctx, m)
-	case expire:
+	case expire, topicGrown:
 		s.tell(m)
 	case topicGone:
 		if s.tell(m); s.phase != serving {

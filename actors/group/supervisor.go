@@ -59,6 +59,8 @@ func (s *supervisor) follow(ctx actor.Context, ch *metadata.Change) {
 			moved = true
 		} else if t.New == nil {
 			s.tell(topicGone{t.Name()})
+		} else if t.Old != nil && len(t.New.Partitions) > len(t.Old.Partitions) {
+			s.tell(topicGrown{t.Name()})
 		}
 	}
 	if moved {

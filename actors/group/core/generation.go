@@ -31,6 +31,17 @@ func (g *Group) rebalance(cause string) {
 	g.joinedByAll()
 }
 
+// Grew has members share a topic anew that has got more partitions. Clients look
+// for these by themselves, but every few minutes alone; and most, such as librdkafka,
+// Sarama and KafkaJS, look at the topics once more when they lead and are to assign.
+// The others, Java and franz-go, come to know of it as with any broker.
+func (g *Group) Grew(t Time, topic string) {
+	g.now = t
+	if len(g.members) > 0 && g.knowsSubscribed && g.subscribed[topic] {
+		g.rebalance("topic " + topic + " has more partitions")
+	}
+}
+
 // joinedByAll ends PreparingRebalance when nobody has to be waited for.
 func (g *Group) joinedByAll() {
 	if g.state != PreparingRebalance || g.initial || g.awaiting < len(g.members) {

@@ -136,6 +136,9 @@ func (h *history) step() {
 	case p < 79:
 		h.note("expire")
 		h.g.Expire(h.now, func(string) bool { return false })
+	case p < 80 && h.coins.IntN(2) == 0:
+		h.note("the topic grows")
+		h.g.Grew(h.now, "orders")
 	case p < 80:
 		h.g.Heartbeat(h.now, Member{MemberID: "made-up", Generation: h.g.generation})
 		h.g.Leave(h.now, []Leaving{{MemberID: "made-up"}, {InstanceID: "nobody"}})

@@ -23,7 +23,7 @@ import (
 //	leave NAME... | leave instance=I
 //	commit NAME|- topic-partition=offset... [generation=N] [metadata=TEXT]
 //	offsets | describe
-//	delete-offsets topic-partition... | delete | expire [gone=TOPIC]
+//	delete-offsets topic-partition... | delete | expire [gone=TOPIC] | grow TOPIC
 //	after MS                                time passes; what was to happen has happened
 //	hold | written [fails] | lost           writes wait to be told how they end; or are there, and nobody is told
 //	move                                    another node takes over, from what was written
@@ -182,6 +182,7 @@ var commands = map[string]func(s *script, words []string){
 	"expire": func(s *script, words []string) {
 		s.g.Expire(s.now, func(topic string) bool { return topic == option(words, "gone") })
 	},
+	"grow": func(s *script, words []string) { s.g.Grew(s.now, words[1]) },
 	"offsets": func(s *script, _ []string) {
 		all := s.g.Offsets(nil)
 		for _, tp := range sorted(all) {
