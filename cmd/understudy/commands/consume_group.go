@@ -16,6 +16,7 @@ import (
 
 const (
 	groupSession  = 10 * time.Second // after which a member that says nothing is out
+	newPartitions = 10 * time.Second // after which it is looked for partitions that were added
 	commitTimeout = 5 * time.Second  // for the last commit, when interrupted
 )
 
@@ -71,6 +72,7 @@ func (f *consumeFlags) runGroup(ctx context.Context, r *reader, at position, opt
 	opts = append(opts,
 		kgo.ConsumerGroup(f.group), kgo.ConsumeTopics(r.topic), kgo.ConsumeResetOffset(at.resetOffset()),
 		kgo.SessionTimeout(groupSession), kgo.HeartbeatInterval(groupSession/5),
+		kgo.MetadataMaxAge(newPartitions),
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(g.assigned), kgo.OnPartitionsRevoked(g.revoked), kgo.OnPartitionsLost(g.lost),
 	)
