@@ -1,6 +1,6 @@
 // Package interop holds the real binary against the clients that people use:
 // franz-go, Sarama, kafka-go, librdkafka through kcat and confluent-kafka,
-// kafka-python, KafkaJS, and Kafka's own Java clients and tools. It is a module of
+// kafka-python, KafkaJS, rskafka, and Kafka's own Java clients and tools. It is a module of
 // its own, so that these clients stay out of the broker's dependencies. `make
 // interop` installs what is needed and runs it; `make interop-table` writes the
 // README's table from the outcome.

@@ -49,6 +49,10 @@ func node(script string) *driver {
 	return &driver{command: []string{"node", filepath.Join("clients", script)}}
 }
 
+func rust(name string) *driver {
+	return &driver{command: []string{filepath.Join(clientsDir(), name, "debug", "driver")}}
+}
+
 // start starts another process.
 func (d *driver) start() (*worker, error) {
 	p := &worker{cmd: exec.Command(d.command[0], append(d.command[1:], server.addr)...)}

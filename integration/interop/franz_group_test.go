@@ -10,9 +10,20 @@ import (
 type franzMember struct{ cl *kgo.Client }
 
 func (c franz) join(_ context.Context, group, topic string) (member, error) {
+	return c.joinAs(group, topic, kgo.CooperativeStickyBalancer())
+}
+
+func (c franz) joinAs(group, topic string, strategy kgo.GroupBalancer) (member, error) {
 	cl, err := c.client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.HeartbeatInterval(heartbeat),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.Balancers(strategy))
 	return franzMember{cl}, err
+}
+
+// franzRange is franz-go with the strategy that most clients know.
+type franzRange struct{ franz }
+
+func (c franzRange) join(_ context.Context, group, topic string) (member, error) {
+	return c.joinAs(group, topic, kgo.RangeBalancer())
 }
 
 func (m franzMember) poll(ctx context.Context) (records []record, err error) {

@@ -163,6 +163,12 @@ func (c *crew) awaitCommitted() {
 // share so many partitions.
 func (c *crew) awaitMembers(members, partitions int) {
 	c.t.Helper()
+	var last kadm.DescribedGroup
+	defer func() {
+		if c.t.Failed() {
+			c.t.Logf("wanted %d members that share %d partitions, have %s", members, partitions, describe(last))
+		}
+	}()
 	state := "Stable"
 	if members == 0 {
 		state = "Empty"
@@ -170,6 +176,7 @@ func (c *crew) awaitMembers(members, partitions int) {
 	c.until(func() (bool, error) {
 		described, err := c.admin.DescribeGroups(c.ctx, c.group)
 		g, assigned, idle := described[c.group], 0, 0
+		last = g
 		for _, m := range g.Members {
 			n := partitionsOf(m)
 			if assigned += n; n == 0 {
@@ -178,6 +185,15 @@ func (c *crew) awaitMembers(members, partitions int) {
 		}
 		return g.State == state && len(g.Members) == members && assigned == partitions && idle == 0, err
 	})
+}
+
+// describe shows a group with what its members were assigned.
+func describe(g kadm.DescribedGroup) string {
+	text := g.State
+	for _, m := range g.Members {
+		text += fmt.Sprintf("; %s: %d", m.MemberID, partitionsOf(m))
+	}
+	return text
 }
 
 func partitionsOf(m kadm.DescribedGroupMember) (n int) {
@@ -237,6 +253,52 @@ func TestGroups(t *testing.T) {
 			defer third()
 			c.round("all have left, another has come", partitions)
 		})
+	}
+}
+
+// TestAGroupOfManyClients has members by different clients in one group, as far as
+// they know the same strategy: whichever of them leads, it assigns to all.
+func TestAGroupOfManyClients(t *testing.T) {
+	with := map[string][]namedGroup{
+		"range":              {{"franz-go", franzRange{}}},
+		"cooperative-sticky": {{"franz-go", franz{}}, {"java", javaCooperative{}}},
+	}
+	for _, other := range groupClients() {
+		switch other.name {
+		case "franz-go": // is there already
+		case "KafkaJS": // has a strategy of its own
+		case "kafka-go": // is assigned nothing by librdkafka, when that leads
+		case "confluent-kafka":
+			with["cooperative-sticky"] = append(with["cooperative-sticky"], other)
+		default:
+			with["range"] = append(with["range"], other)
+		}
+	}
+	for strategy, clients := range with {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			comeAndGo(t, clients)
+		})
+	}
+}
+
+// comeAndGo has members come and leave, one after the other.
+func comeAndGo(t *testing.T, clients []namedGroup) {
+	t.Helper()
+	c := newCrew(t, topicName("mixed"))
+	partitions := 2 * len(clients)
+	check(t, franz{}.create(c.ctx, c.topic, partitions, nil))
+	var leave []func()
+	for i, client := range clients {
+		leave = append(leave, c.hire(client.client))
+		defer leave[i]()
+		c.awaitMembers(i+1, partitions)
+		c.round(client.name+" has come", partitions)
+	}
+	for i, client := range clients[1:] { // whoever leads goes first
+		leave[i]()
+		c.awaitMembers(len(clients)-i-1, partitions)
+		c.round(client.name+" may lead", partitions)
 	}
 }
 

@@ -62,7 +62,7 @@ func take(s string, n int) ([]byte, string) {
 
 // kcatHeaders reads the headers that samples have, which kcat prints unquoted.
 func kcatHeaders(s string) ([]header, string) {
-	for _, r := range samples() {
+	for _, r := range append(samples(), asHeldBy(partial{}, samples())...) {
 		var printed []string
 		for _, h := range r.headers {
 			printed = append(printed, h.name+"="+string(h.value))

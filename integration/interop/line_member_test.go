@@ -138,8 +138,19 @@ func placedRecords(text []byte, separator string) (records []record) {
 }
 
 func (javaClient) join(_ context.Context, group, topic string) (member, error) {
-	cmd := java(tools+"VerifiableConsumer", "--bootstrap-server", server.addr, "--topic", topic, "--group-id", group,
-		"--reset-policy", "earliest", "--verbose")
+	return joinJava(group, topic)
+}
+
+// javaCooperative is the same with another strategy.
+type javaCooperative struct{ javaClient }
+
+func (javaCooperative) join(_ context.Context, group, topic string) (member, error) {
+	return joinJava(group, topic, "--assignment-strategy", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor")
+}
+
+func joinJava(group, topic string, more ...string) (member, error) {
+	cmd := java(tools+"VerifiableConsumer", append([]string{"--bootstrap-server", server.addr, "--topic", topic, "--group-id", group,
+		"--reset-policy", "earliest", "--verbose"}, more...)...)
 	return startLineMember(cmd, func(line []byte) (r record, is bool, err error) {
 		var event struct {
 			Name      string

@@ -52,7 +52,7 @@ func run(m *testing.M) (code int, err error) {
 	}()
 	code = m.Run()
 	for _, l := range libraries {
-		if d, is := l.client.(*driver); is {
+		if d, is := l.client.(interface{ end() error }); is {
 			err = errors.Join(err, d.end())
 		}
 	}

@@ -53,6 +53,7 @@ var clients = []struct{ name, words string }{
 	{"kafka-go", "kafka-go (Go)"},
 	{"kafka-python", "kafka-python"},
 	{"KafkaJS", "KafkaJS (JavaScript)"},
+	{"rskafka", "rskafka (Rust)"},
 }
 
 // table shows the results in Markdown: what was tried and is well, and what was
