@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"understudy/integration/cluster/powerfs"
 	"understudy/integration/process"
 )
 
@@ -40,6 +42,8 @@ type cluster struct {
 	consuls []*agent
 	nodes   []*node
 	admin   *kgo.Client
+	tracer  *exec.Cmd // strace, while it holds a node
+	power   bool      // see options
 }
 
 // node is one broker over all its restarts.
@@ -48,6 +52,7 @@ type node struct {
 	id    int32
 	place *place
 	log   *os.File
+	disk  *powerfs.Disk // whose power can be cut; nil: the machine's own
 }
 
 // options say which cluster to start.
@@ -55,13 +60,25 @@ type options struct {
 	consuls int // 1 or 3; with 3, each broker has a server of its own
 	brokers int
 	args    []string // of the brokers
+	power   bool     // their disks forget what was not synced when their power is cut
 }
 
 func startCluster(t testing.TB, o options) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: directory(t)}
-	c.net, c.clients = newNetwork(t)
+	c.net, c.clients = newNetwork(t, c.dir)
 	c.consuls = startConsul(t, c.net, c.dir, o.consuls)
+	if c.power = o.power; c.power {
+		end, err := powerfs.Share(c.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	for range o.brokers {
 		c.addNode(o.args...)
 	}
@@ -97,8 +114,29 @@ func (c *cluster) addNode(args ...string) *node {
 	i := len(c.nodes) + 1
 	n := &node{id: int32(i), place: c.net.place(c.t, fmt.Sprint("node", i), byte(10+i))}
 	c.nodes = append(c.nodes, n)
-	c.startNode(n, filepath.Join(c.dir, strconv.Itoa(i)), args...)
+	dir := filepath.Join(c.dir, strconv.Itoa(i))
+	if c.power {
+		c.mount(n, dir)
+	}
+	c.startNode(n, dir, args...)
 	return n
+}
+
+// mount gives a node a disk whose power can be cut.
+func (c *cluster) mount(n *node, dir string) {
+	c.t.Helper()
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		n.disk, err = powerfs.Mount(dir)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		if err := n.disk.Close(); err != nil {
+			c.t.Error(err)
+		}
+	})
 }
 
 // startNode starts a broker on a data directory.

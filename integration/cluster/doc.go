@@ -3,14 +3,21 @@
 // a network namespace of its own, and clients as people use them, franz-go and
 // librdkafka, which produce and consume all the while.
 //
-// `make cluster` installs what is needed and runs everything once;
-// REPEATS=20 repeats each fault as often, and SCENARIO=REGEXP picks tests by
-// name. It needs root on Linux, and fails without.
+// `make cluster` installs what is needed and runs every fault once;
+// REPEATS=20 repeats each as often, and SCENARIO=REGEXP picks tests by name.
+// `make chaos MINUTES=5` has faults happen at random instead, more kinds of them,
+// to more kinds of clients, and writes a page about it (TestChaos). Both need root
+// on Linux, and fail without.
 //
 // What is asserted is what must hold however slow the machine: each record that
 // was acknowledged is there, once, in order; all consumers saw the same; replicas
 // are byte for byte alike. Times are measured, and reported in the end.
 //
-// It is a module of its own, so that librdkafka stays out of the broker's
+// Reading order: cluster_test.go, consul_test.go and network_test.go are a cluster;
+// clients_test.go, load_test.go and chaos_groups_test.go who works with it;
+// faults_test.go and ills_test.go what goes wrong; judge_test.go what must hold;
+// chaos_test.go a run of chaos from begin to end, and chaos_page_test.go its page.
+//
+// It is a module of its own, so that librdkafka and FUSE stay out of the broker's
 // dependencies.
 package cluster

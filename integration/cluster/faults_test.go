@@ -131,13 +131,15 @@ func startConsuls(ctx context.Context, r *round) error {
 }
 
 func killConsulLeader(ctx context.Context, r *round) error {
-	for _, a := range r.consuls {
-		if a.leads(ctx) {
-			a.kill()
-			return nil
+	return await(ctx, "a server of Consul's to lead", func(ctx context.Context) error {
+		for _, a := range r.consuls {
+			if a.cmd != nil && a.leads(ctx) {
+				a.kill()
+				return nil
+			}
 		}
-	}
-	return errors.New("no server of Consul's leads")
+		return errors.New("none leads")
+	})
 }
 
 // killAll ends all nodes at about the same time, and starts them in any order.
@@ -323,7 +325,7 @@ func (tr *trial) choose(c choice, v view) *node {
 		}
 	}
 	if len(fit) == 0 {
-		return tr.nodes[v.partitions[0].Leader-1]
+		return tr.nodes[tr.rand.IntN(len(tr.nodes))]
 	}
 	return fit[tr.rand.IntN(len(fit))]
 }

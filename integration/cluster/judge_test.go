@@ -95,7 +95,7 @@ func (c *cluster) readAgain(ctx context.Context, ls *loads, ends map[int32]int64
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			poll := history.Event{Type: history.Poll, Process: ls.history.Process(ls.topic+" reader", 0), Partition: ls.part(p.Partition)}
 			for _, r := range p.Records {
-				poll.Records = append(poll.Records, history.Record{Offset: r.Offset, Value: history.Value(string(r.Key))})
+				poll.Records = append(poll.Records, history.Record{Offset: r.Offset, Value: valueOf(ls.topic, string(r.Key))})
 			}
 			ls.history.Add(poll)
 		})

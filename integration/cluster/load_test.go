@@ -42,6 +42,7 @@ type loads struct {
 	partitions int
 	size       int // of values, bytes
 	all        []*load
+	repeats    bool // producers are not idempotent: a record may come again, in any order
 	history    *history.Recorder
 
 	mu    sync.Mutex
@@ -99,7 +100,7 @@ func (c *clock) tick(now, healed time.Time) {
 
 // add starts a load.
 func (ls *loads) add(ctx context.Context, name string, cl client, rate int, healed func() time.Time) (*load, error) {
-	l := &load{loads: ls, name: name, process: ls.history.Process(ls.topic+" "+name, 0), client: cl, parts: make([]part, ls.partitions), next: map[stream]int{}}
+	l := &load{loads: ls, name: name, process: ls.history.Process(ls.topic+" "+name, ls.flags()), client: cl, parts: make([]part, ls.partitions), next: map[stream]int{}}
 	if err := cl.consume(func(p int32, records []read) { l.saw(p, records, healed()) }); err != nil {
 		return nil, err
 	}
@@ -127,12 +128,15 @@ func (l *load) write(ctx context.Context, p int32, rate int, healed func() time.
 		l.parts[p].sent++
 		key := fmt.Sprintf("%s %d %d", l.name, p, n)
 		l.mu.Unlock()
-		l.history.Add(history.Event{Type: history.Send, Process: l.process, Partition: l.part(p), Value: history.Value(key)})
+		l.history.Add(history.Event{Type: history.Send, Process: l.process, Partition: l.part(p), Value: valueOf(l.topic, key)})
 		l.client.produce(record{p, []byte(key), padding(key, l.size)}, func(offset int64, err error) {
 			l.answered(key, p, offset, err, healed())
 		})
 	}
 }
+
+// valueOf is a record's value in the history: keys are told apart within a topic.
+func valueOf(topic, key string) uint64 { return history.Value(topic + " " + key) }
 
 func (ls *loads) part(p int32) uint32 { return ls.history.Partition(ls.topic, p) }
 
@@ -150,7 +154,7 @@ func (l *load) answered(key string, p int32, offset int64, err error, healed tim
 		l.fault("%s: partition %d: %s was not acknowledged: %w", l.name, p, key, err)
 		return
 	}
-	l.history.Add(history.Event{Type: history.OK, Value: history.Value(key), Offset: offset})
+	l.history.Add(history.Event{Type: history.OK, Value: valueOf(l.topic, key), Offset: offset})
 	l.parts[p].acked++
 	l.parts[p].produced.tick(now, healed)
 }
@@ -172,11 +176,11 @@ func (l *load) saw(p int32, records []read, healed time.Time) {
 	defer l.mu.Unlock()
 	for _, r := range records {
 		key := string(r.key)
-		poll.Records = append(poll.Records, history.Record{Offset: r.offset, Value: history.Value(key)})
+		poll.Records = append(poll.Records, history.Record{Offset: r.offset, Value: valueOf(l.topic, key)})
 		if !bytes.Equal(r.value, padding(key, l.size)) {
 			l.fault("%s: partition %d, offset %d: the value of %q is not what was sent", l.name, p, r.offset, key)
 		}
-		if words := strings.Fields(key); len(words) == 3 {
+		if words := strings.Fields(key); len(words) == 3 && !(l.repeats && l.again(words[0], p, words[2])) {
 			from := stream{words[0], p}
 			n, _ := strconv.Atoi(words[2])
 			if want := l.next[from]; n != want || words[1] != strconv.Itoa(int(p)) {
@@ -188,6 +192,19 @@ func (l *load) saw(p int32, records []read, healed time.Time) {
 	l.history.Add(poll)
 	l.parts[p].seen += int64(len(records))
 	l.parts[p].consumed.tick(now, healed)
+}
+
+// again reports whether a record was read before, or comes late.
+func (l *load) again(producer string, p int32, number string) bool {
+	n, _ := strconv.Atoi(number)
+	return n < l.next[stream{producer, p}]
+}
+
+func (ls *loads) flags() uint64 {
+	if ls.repeats {
+		return history.Repeats
+	}
+	return 0
 }
 
 // problems are what has gone wrong so far.
@@ -240,7 +257,10 @@ func (ls *loads) endWindow(led func(p int) bool) map[string]gaps {
 
 // progress waits until every load has had records acknowledged, and read, on
 // every partition that were sent after now.
-func (ls *loads) progress(ctx context.Context) error {
+func (ls *loads) progress(ctx context.Context) error { return ls.progressOf(ctx, "") }
+
+// progressOf waits for the loads of one name; "": for all.
+func (ls *loads) progressOf(ctx context.Context, name string) error {
 	type goal struct {
 		acked int
 		seen  int64
@@ -248,6 +268,9 @@ func (ls *loads) progress(ctx context.Context) error {
 	goals := map[*load][]goal{}
 	ls.mu.Lock()
 	for _, l := range ls.all {
+		if name != "" && l.name != name {
+			continue
+		}
 		for _, p := range l.parts {
 			goals[l] = append(goals[l], goal{p.sent + 3, p.seen + 3})
 		}

@@ -31,8 +31,9 @@ type network struct {
 	reaper io.Closer
 	reaped <-chan error
 
-	mu   sync.Mutex
-	cuts []cut
+	mu    sync.Mutex
+	cuts  []cut
+	loses int // of 100 packets
 }
 
 // place is where a process runs: a namespace, or this process's own.
@@ -49,7 +50,7 @@ type cut struct {
 }
 
 // reaperScript waits for the end of whoever holds its standard input, however it
-// comes, and takes away what is left. A namespace goes with its last process.
+// comes, unmounts what is mounted below a folder, and takes away what is left. A namespace goes with its last process.
 const reaperScript = `
 cat >/dev/null
 for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do
@@ -57,11 +58,14 @@ for ns in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do
 	ip netns del "$ns"
 done
 ip link del "$1-0" 2>/dev/null
+grep -o " $2/[^ ]*" /proc/self/mounts | while read -r disk; do umount -l "$disk"; done
+grep -q " $2 " /proc/self/mounts && umount -l "$2"
 exit 0`
 
 // newNetwork makes the bridge and this process's place at it, which is removed
-// with the test, or when this process ends in any way.
-func newNetwork(t testing.TB) (*network, *place) {
+// with the test, or when this process ends in any way; so are disks that are mounted
+// below dir.
+func newNetwork(t testing.TB, dir string) (*network, *place) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("network namespaces need root: run this suite as root")
@@ -72,7 +76,7 @@ func newNetwork(t testing.TB) (*network, *place) {
 	if n.prefix, err = freePrefix(); err != nil {
 		t.Fatal(err)
 	}
-	n.startReaper(t)
+	n.startReaper(t, dir)
 	n.run(t, "netns", "add", n.hub)
 	n.run(t, "-n", n.hub, "link", "add", "bridge", "type", "bridge")
 	n.run(t, "-n", n.hub, "link", "set", "bridge", "up")
@@ -104,13 +108,13 @@ func freePrefix() (netip.Prefix, error) {
 	return netip.Prefix{}, errors.New("all of 198.18.0.0/16 is taken")
 }
 
-func (n *network) startReaper(t testing.TB) {
+func (n *network) startReaper(t testing.TB, dir string) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("setsid", "sh", "-c", reaperScript, "reaper", n.id)
+	cmd := exec.Command("setsid", "sh", "-c", reaperScript, "reaper", n.id, dir)
 	cmd.Stdin, cmd.Stderr = r, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -165,12 +169,13 @@ func (n *network) run(t testing.TB, args ...string) {
 	}
 }
 
-// launcher is what a program is started under so that it runs in the place.
+// launcher is what a program is started under so that it runs in the place, in a
+// session of its own: Ctrl-C is for this process alone.
 func (p *place) launcher() []string {
 	if p.namespace == "" {
 		return nil
 	}
-	return []string{"ip", "netns", "exec", p.namespace}
+	return []string{"setsid", "ip", "netns", "exec", p.namespace}
 }
 
 func (p *place) at(port int) string { return fmt.Sprint(p.addr, ":", port) }
@@ -187,7 +192,15 @@ func (n *network) cut(cuts ...cut) error {
 func (n *network) heal() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cuts = nil
+	n.cuts, n.loses = nil, 0
+	return n.apply()
+}
+
+// lose has so many of 100 packets between all places be lost; 0: none.
+func (n *network) lose(percent int) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loses = percent
 	return n.apply()
 }
 
@@ -202,6 +215,9 @@ func (n *network) apply() error {
 			continue
 		}
 		fmt.Fprintf(&rules, "%s tcp dport %d drop\n%s tcp sport %d drop\n", way, c.port, way, c.port)
+	}
+	if n.loses > 0 {
+		fmt.Fprintf(&rules, "ip saddr %s numgen random mod 100 < %d drop\n", n.prefix, n.loses)
 	}
 	rules.WriteString("}\n}\n")
 	cmd := exec.Command("ip", "netns", "exec", n.hub, "nft", "-f", "-")

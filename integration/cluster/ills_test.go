@@ -1,0 +1,342 @@
+//go:build cluster
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// ill is a fault that chaos may choose: one of TestFaults, or of those below.
+type ill struct {
+	fault
+	// can says why this machine cannot do it, or nil; it leaves nothing behind.
+	can func(context.Context, *chaos) error
+}
+
+// impossible is what of the list of faults cannot be done to processes that share
+// one kernel, whatever the machine.
+var impossible = []string{
+	"clock steps: all processes share the kernel's clock (the simulator does them)",
+	"lying disks: a disk that acknowledges what it has not written cannot be told from a good one by its broker (the simulator does them)",
+}
+
+// ills are all faults that there are.
+func ills() (list []ill) {
+	for _, f := range faults {
+		if f.name != "nothing" {
+			list = append(list, ill{fault: f})
+		}
+	}
+	return append(list,
+		ill{fault: fault{name: "freeze-15s", victim: leading, happen: freeze, heal: thaw, lasts: true, hold: 15 * time.Second}},
+		ill{fault: fault{name: "roll", happen: roll}},
+		ill{fault: fault{name: "restart-storm", victim: leading, happen: storm}},
+		ill{fault: fault{name: "kill-two", happen: killTwo, heal: restartDown}},
+		ill{fault: fault{name: "consul-frozen", lasts: true, happen: freezeConsuls, heal: thawConsuls}},
+		ill{fault: fault{name: "consul-killed", lasts: true, happen: killConsuls, heal: startConsuls}},
+		ill{fault: fault{name: "lossy-network", lasts: true, happen: lose, heal: keepAll}, can: canLose},
+		ill{fault: fault{name: "thin-link", victim: leading, lasts: true, happen: thin, heal: widen}, can: canThin},
+		ill{fault: fault{name: "slow-syncs", victim: leading, lasts: true, happen: inject("delay_enter=200000"), heal: stopTracing}, can: canTrace},
+		ill{fault: fault{name: "failing-sync", victim: leading, lasts: true, happen: inject("error=EIO:when=5+50"), heal: stopTracing}, can: canTrace},
+		ill{fault: fault{name: "flipped-bit", victim: following, happen: flipBit, heal: repair}},
+		ill{fault: fault{name: "torn-tail", victim: following, happen: tearTail, heal: repair}},
+		ill{fault: fault{name: "index-lost", victim: leadOnly, happen: loseIndexes, heal: restart}},
+		ill{fault: fault{name: "checkpoints-lost", victim: leadOnly, happen: loseCheckpoints, heal: restart}},
+		ill{fault: fault{name: "power-cut", victim: leading, happen: cutPower, heal: restart}, can: canCutPower},
+		ill{fault: fault{name: "power-cut-of-all", happen: cutPowerOfAll, heal: restartDown}, can: canCutPower},
+		ill{fault: fault{name: "empty-disk", victim: following, happen: emptyDisk, heal: restart}},
+	)
+}
+
+// tryOut finds out what can be done here.
+func (c *chaos) tryOut(ctx context.Context) {
+	c.unable = append(c.unable, impossible...)
+	for _, i := range ills() {
+		if i.can != nil {
+			if err := i.can(ctx, c); err != nil {
+				c.unable = append(c.unable, fmt.Sprintf("%s: %v", i.name, err))
+				continue
+			}
+		}
+		c.able = append(c.able, i)
+	}
+	for _, why := range c.unable {
+		c.t.Log("cannot be done here: ", why)
+	}
+}
+
+// roll stops every node in order and starts it again, one after the other.
+func roll(ctx context.Context, r *round) error {
+	for _, i := range r.rand.Perm(len(r.nodes)) {
+		n := r.nodes[i]
+		if err := errors.Join(n.Stop(stopLimit), n.Restart(ctx)); err != nil {
+			return err
+		}
+		if err := r.awaitInSync(ctx, r.loads.topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storm kills a node again and again as soon as it is back.
+func storm(ctx context.Context, r *round) error {
+	for range 3 + r.rand.IntN(3) {
+		r.victim.Kill()
+		if err := r.victim.Restart(ctx); err != nil {
+			return err
+		}
+		sleep(ctx, chance(r.rand, 0, time.Second))
+	}
+	return nil
+}
+
+func killTwo(ctx context.Context, r *round) error {
+	for _, i := range r.rand.Perm(len(r.nodes))[:2] {
+		r.nodes[i].Kill()
+		sleep(ctx, chance(r.rand, 0, time.Second))
+	}
+	return nil
+}
+
+// restartDown starts the nodes that do not run.
+func restartDown(ctx context.Context, r *round) error {
+	return every(r.nodes, func(n *node) error {
+		select {
+		case <-n.Exited():
+			return n.Restart(ctx)
+		default:
+			return nil
+		}
+	})
+}
+
+func freezeConsuls(_ context.Context, r *round) error {
+	return every(r.consuls, (*agent).freeze)
+}
+
+func thawConsuls(_ context.Context, r *round) error { return every(r.consuls, (*agent).thaw) }
+
+func killConsuls(_ context.Context, r *round) error {
+	for _, a := range r.consuls {
+		a.kill()
+	}
+	return nil
+}
+
+func lose(_ context.Context, r *round) error {
+	return r.net.lose(1 + r.rand.IntN(10))
+}
+
+func keepAll(_ context.Context, r *round) error { return r.net.lose(0) }
+
+func canLose(_ context.Context, c *chaos) error {
+	return errors.Join(c.net.lose(1), c.net.lose(0))
+}
+
+// thin leaves the victim 4 Mbit/s toward it.
+func thin(_ context.Context, r *round) error {
+	return tc(r.net, "add", r.victim, "tbf", "rate", "4mbit", "burst", "32kbit", "latency", "200ms")
+}
+
+func widen(_ context.Context, r *round) error { return tc(r.net, "del", r.victim) }
+
+func canThin(ctx context.Context, c *chaos) error {
+	r := &round{cluster: c.cluster, victim: c.nodes[0]}
+	if err := thin(ctx, r); err != nil {
+		return err
+	}
+	return widen(ctx, r)
+}
+
+func tc(n *network, do string, victim *node, queue ...string) error {
+	args := append([]string{"netns", "exec", n.hub, "tc", "qdisc", do, "dev", fmt.Sprint("port", 10+victim.id), "root"}, queue...)
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("tc: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// inject has strace do something to the victim's syncs.
+func inject(what string) func(context.Context, *round) error {
+	return func(_ context.Context, r *round) error {
+		cmd := exec.Command("strace", "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(r.victim.PID()),
+			"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:"+what)
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		r.cluster.tracer = cmd
+		return nil
+	}
+}
+
+// stopTracing has strace let go; a process that it leaves stopped is woken.
+func stopTracing(ctx context.Context, r *round) error {
+	cmd := r.cluster.tracer
+	r.cluster.tracer = nil
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = cmd.Wait() // by that signal
+	if err := r.victim.thaw(); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return restartDown(ctx, r)
+}
+
+func canTrace(_ context.Context, c *chaos) error {
+	if _, err := exec.LookPath("strace"); err != nil {
+		return err
+	}
+	out, err := exec.Command("strace", "-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1", "true").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("strace: %w: %s", err, out)
+	}
+	return nil
+}
+
+// files finds files of the victim's partitions, which must not run any more.
+func (r *round) files(suffix string) []string {
+	list, _ := filepath.Glob(filepath.Join(r.victim.DataDir(), r.loads.topic+"-*", "*"+suffix)) // the pattern is right
+	return list
+}
+
+// flipBit turns a bit of a log at rest.
+func flipBit(_ context.Context, r *round) error {
+	r.victim.Kill()
+	logs := r.files(".log")
+	if len(logs) == 0 {
+		return nil
+	}
+	return change(logs[r.rand.IntN(len(logs))], func(f *os.File, size int64) error {
+		at, b := r.rand.Int64N(size), []byte{0}
+		if _, err := f.ReadAt(b, at); err != nil {
+			return err
+		}
+		b[0] ^= 1 << r.rand.IntN(8)
+		_, err := f.WriteAt(b, at)
+		return err
+	})
+}
+
+// tearTail cuts the end off a log at rest.
+func tearTail(_ context.Context, r *round) error {
+	r.victim.Kill()
+	logs := r.files(".log")
+	if len(logs) == 0 {
+		return nil
+	}
+	return change(logs[r.rand.IntN(len(logs))], func(f *os.File, size int64) error {
+		return f.Truncate(size - 1 - r.rand.Int64N(min(size, 10_000)))
+	})
+}
+
+func change(name string, do func(f *os.File, size int64) error) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	return do(f, info.Size())
+}
+
+func loseIndexes(_ context.Context, r *round) error {
+	r.victim.Kill()
+	return remove(append(r.files(".index"), r.files(".timeindex")...))
+}
+
+func loseCheckpoints(_ context.Context, r *round) error {
+	r.victim.Kill()
+	list, _ := filepath.Glob(filepath.Join(r.victim.DataDir(), "*checkpoint*"))
+	return remove(append(list, r.files("leader-epoch-checkpoint")...))
+}
+
+func remove(names []string) error { return every(names, os.Remove) }
+
+// cutPower takes from a node what it has not synced.
+func cutPower(_ context.Context, r *round) error {
+	r.victim.Kill()
+	return r.victim.disk.Cut(r.rand)
+}
+
+// cutPowerOfAll takes it from all of them at about one time.
+func cutPowerOfAll(_ context.Context, r *round) error {
+	for _, i := range r.rand.Perm(len(r.nodes)) {
+		r.nodes[i].Kill()
+	}
+	for _, n := range r.nodes {
+		if err := n.disk.Cut(r.rand); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func canCutPower(_ context.Context, c *chaos) error {
+	if !c.power {
+		return errors.New("the brokers' disks are the machine's own: give -power, which needs /dev/fuse")
+	}
+	return nil
+}
+
+// repair lets the victim run for a while with what was damaged, which it must not
+// serve, and then does what an operator does: it gets an empty disk.
+func repair(ctx context.Context, r *round) error {
+	if err := r.victim.Restart(ctx); err != nil {
+		return err
+	}
+	sleep(ctx, chance(r.rand, time.Second, 5*time.Second))
+	if err := emptyDisk(ctx, r); err != nil {
+		return err
+	}
+	return r.victim.Restart(ctx)
+}
+
+// missed waits until no partition counts on a node that is down, and reports
+// whether that came about: of some it may be the last in sync.
+func (r *round) missed(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return await(ctx, "others to be in sync", func(ctx context.Context) error {
+		topics, err := kadm.NewClient(r.admin).ListTopicsWithInternal(ctx)
+		if err != nil {
+			return err
+		}
+		for name, t := range topics {
+			for _, p := range t.Partitions {
+				if slices.Contains(p.ISR, r.victim.id) || len(p.ISR) == 0 {
+					return fmt.Errorf("%s-%d counts on node %d", name, p.Partition, r.victim.id)
+				}
+			}
+		}
+		return nil
+	}) == nil
+}
+
+// emptyDisk gives the victim a new data directory in the place of its own, unless
+// it has the last copy of anything.
+func emptyDisk(ctx context.Context, r *round) error {
+	r.victim.Kill()
+	if !r.missed(ctx) {
+		return nil
+	}
+	list, err := filepath.Glob(filepath.Join(r.victim.DataDir(), "*"))
+	if err != nil {
+		return err
+	}
+	return every(list, os.RemoveAll)
+}
