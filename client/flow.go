@@ -330,11 +330,9 @@ func (f *flow) checkReleased() {
 // forget gives back the room of what was never acknowledged. The actors have ended.
 func (f *flow) forget() {
 	f.mu.Lock()
-	left := f.front.items
+	left := f.front.left()
 	f.mu.Unlock()
 	for _, it := range left {
-		if !it.done.Load() {
-			it.free()
-		}
+		it.free()
 	}
 }

@@ -14,17 +14,33 @@ import (
 //	            ✓  ✓  .  ✓  ✓  .  .
 //	                  ↑ committed: 6; beyond it: 7–8
 //
-// Offsets that do not exist (compacted away) are passed over. It is not safe for
-// concurrent use.
+// Offsets that do not exist (compacted away) are passed over. What has been
+// acknowledged behind one record that is not takes no memory for each record: it
+// is merged into ranges now and then. It is not safe for concurrent use.
 type front struct {
-	items []*item // delivered, in the order of their offsets; the first is not acknowledged
-	next  int64   // the offset to commit when items is empty
-	epoch int32   // leader epoch of the last record before the front
-	skip  []span  // acknowledged in an earlier life, not seen again yet
+	entries []entry // in the order of their offsets; the first is not acknowledged
+	mergeAt int     // with so many entries they are merged
+	next    int64   // the offset to commit when entries is empty
+	epoch   int32   // leader epoch of the last record before the front
+	skip    []span  // acknowledged in an earlier life, not seen again yet
 }
+
+// entry is a record that was delivered, or several, one after the other, that have
+// been acknowledged.
+type entry struct {
+	span
+	item  *item // nil: acknowledged, all of them
+	epoch int32 // of the last one's leader
+}
+
+// done reports whether all of the entry has been acknowledged.
+func (e *entry) done() bool { return e.item == nil || e.item.done.Load() }
 
 // span is a range of offsets, first and last included.
 type span struct{ first, last int64 }
+
+// mergeFrom is with how many entries it begins to be worth while to merge them.
+const mergeFrom = 1024
 
 // add notes a record that is about to be delivered. It reports false for one that
 // was acknowledged in an earlier life.
@@ -37,26 +53,49 @@ func (f *front) add(it *item) (fresh bool) {
 	if !fresh {
 		it.done.Store(true)
 	}
-	f.items = append(f.items, it)
+	f.entries = append(f.entries, entry{span{offset, offset}, it, it.epoch})
 	f.advance()
+	if len(f.entries) > max(f.mergeAt, mergeFrom) {
+		f.merge()
+	}
 	return fresh
 }
 
 // advance passes what has been acknowledged at the front.
 func (f *front) advance() {
 	n := 0
-	for ; n < len(f.items) && f.items[n].done.Load(); n++ {
-		f.next = f.items[n].offset + 1
-		f.epoch = f.items[n].epoch
-		f.items[n] = nil
+	for ; n < len(f.entries) && f.entries[n].done(); n++ {
+		f.next = f.entries[n].last + 1
+		f.epoch = f.entries[n].epoch
+		f.entries[n].item = nil
 	}
-	f.items = f.items[n:]
+	f.entries = f.entries[n:]
+}
+
+// merge makes one entry of those that have been acknowledged and follow each other.
+// It leaves at most twice as many as are not acknowledged, and waits until there
+// are twice as many again.
+func (f *front) merge() {
+	merged := make([]entry, 0, len(f.entries)/2)
+	for _, e := range f.entries {
+		if !e.done() {
+			merged = append(merged, e)
+			continue
+		}
+		e.item = nil
+		if n := len(merged); n > 0 && merged[n-1].item == nil {
+			merged[n-1].last, merged[n-1].epoch = e.last, e.epoch
+			continue
+		}
+		merged = append(merged, e)
+	}
+	f.entries, f.mergeAt = merged, 2*len(merged)
 }
 
 // offset is the offset to commit.
 func (f *front) offset() int64 {
-	if len(f.items) > 0 {
-		return f.items[0].offset
+	if len(f.entries) > 0 {
+		return f.entries[0].first
 	}
 	return f.next
 }
@@ -65,18 +104,28 @@ func (f *front) offset() int64 {
 func (f *front) beyond() []span {
 	var spans []span
 	open := false
-	for _, it := range f.items {
-		switch offset := it.offset; {
-		case !it.done.Load():
+	for i := range f.entries {
+		switch e := &f.entries[i]; {
+		case !e.done():
 			open = false
 		case open:
-			spans[len(spans)-1].last = offset
+			spans[len(spans)-1].last = e.last
 		default:
-			spans = append(spans, span{offset, offset})
+			spans = append(spans, e.span)
 			open = true
 		}
 	}
 	return append(spans, f.skip...)
+}
+
+// left are the records that have not been acknowledged.
+func (f *front) left() (items []*item) {
+	for i := range f.entries {
+		if e := &f.entries[i]; !e.done() {
+			items = append(items, e.item)
+		}
+	}
+	return items
 }
 
 // What lies beyond the front is kept in the commit's metadata, as text:

@@ -88,6 +88,55 @@ func TestWhatIsBeyondSurvives(t *testing.T) {
 	}
 }
 
+// TestOneOpenRecordKeepsFewEntries acknowledges all but one of many records.
+func TestOneOpenRecordKeepsFewEntries(t *testing.T) {
+	f := front{next: 0}
+	first := record(0)
+	f.add(first)
+	const last = 200_000
+	for offset := int64(1); offset <= last; offset++ {
+		it := record(offset)
+		f.add(it)
+		it.done.Store(true)
+		f.advance()
+		if len(f.entries) > mergeFrom+1 {
+			t.Fatalf("%d entries", len(f.entries))
+		}
+	}
+	if f.offset() != 0 || !slices.Equal(f.beyond(), []span{{1, last}}) {
+		t.Errorf("%d %v", f.offset(), f.beyond())
+	}
+	first.done.Store(true)
+	if f.advance(); f.offset() != last+1 || f.epoch != 7 || len(f.left()) != 0 {
+		t.Errorf("%d, epoch %d", f.offset(), f.epoch)
+	}
+}
+
+// TestMergingChangesNothing has one front merge all the time, and another never.
+func TestMergingChangesNothing(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		var merging, plain front
+		var items []*item
+		for offset := int64(0); len(items) < 300; offset += 1 + int64(r.IntN(2)) {
+			it := record(offset)
+			items = append(items, it)
+			merging.add(it)
+			plain.add(it)
+			items[r.IntN(len(items))].done.Store(true)
+			merging.merge()
+			merging.advance()
+			plain.advance()
+			if merging.offset() != plain.offset() || !slices.Equal(merging.left(), plain.left()) {
+				t.Fatalf("seed %d: %d instead of %d", seed, merging.offset(), plain.offset())
+			}
+			if have, want := merging.beyond(), plain.beyond(); !slices.Equal(have, want) {
+				t.Fatalf("seed %d: %v instead of %v", seed, have, want)
+			}
+		}
+	}
+}
+
 func TestTheMetadataIsBounded(t *testing.T) {
 	var spans []span
 	for i := range int64(10_000) {

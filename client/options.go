@@ -62,7 +62,7 @@ type SubscriptionOptions struct {
 
 	// MaxRecords and MaxBytes bound what has been delivered, or waits for its
 	// actor, and has not been acknowledged. 0 means 10,000 and 64 MiB. What the
-	// Kafka client fetches ahead comes on top.
+	// Kafka client fetches ahead comes on top, at most MaxBytes from each broker.
 	MaxRecords int
 	MaxBytes   int64
 	// IdleAfter is how long an actor lives without a record. It is stopped then,
@@ -136,6 +136,7 @@ func (o SubscriptionOptions) clientOptions() []kgo.Opt {
 		kgo.RebalanceTimeout(o.DrainWithin + 50*time.Second),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
+		kgo.FetchMaxBytes(int32(min(o.MaxBytes, 50<<20))),
 		kgo.AllowAutoTopicCreation(), // of the dead letters
 	}
 	if o.InstanceID != "" {

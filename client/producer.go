@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -18,6 +19,35 @@ var ErrFull = errors.New("client: too many records wait to be written")
 // ErrStopped is the cause of a Failed record that came when the producer was
 // stopping.
 var ErrStopped = errors.New("client: the producer has stopped")
+
+// Cause says in a word why a record has failed.
+type Cause string
+
+// The causes.
+const (
+	Full    Cause = "full"    // there was no room: Err is ErrFull. It is not written
+	Stopped Cause = "stopped" // the producer has stopped: Err is ErrStopped. It may be written
+	Refused Cause = "refused" // the cluster does not take it: Err is a *kerr.Error. It is not written
+	Late    Cause = "late"    // its time or its attempts ran out. It may be written
+	Other   Cause = "other"   // Err says what. It may be written
+)
+
+// failure is what a record that the Kafka client gives back has failed with.
+func failure(r *kgo.Record, err error) *Failed {
+	f := &Failed{Record: r, Err: err, Cause: Other}
+	var refused *kerr.Error
+	switch {
+	case errors.Is(err, kgo.ErrMaxBuffered):
+		f.Err, f.Cause = ErrFull, Full
+	case errors.Is(err, kgo.ErrClientClosed):
+		f.Err, f.Cause = ErrStopped, Stopped
+	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, kgo.ErrRecordRetries), errors.Is(err, context.DeadlineExceeded):
+		f.Cause = Late
+	case errors.As(err, &refused):
+		f.Cause = Refused
+	}
+	return f
+}
 
 // Messages that a producer answers to who sends them a request.
 type (
@@ -31,8 +61,9 @@ type (
 	}
 	// Failed says that a record is not written or, if its time ran out, may not be.
 	Failed struct {
-		Record *kgo.Record
-		Err    error // ErrFull, ErrStopped, a *kerr.Error, or what went wrong with the network
+		Record *kgo.Record // nil if the producer has stopped and does not know which
+		Err    error
+		Cause  Cause // of Err, for switches
 	}
 
 	// WaitForRoom asks for room for at least so many records, 1 if it is less. The
@@ -142,7 +173,7 @@ type roomier struct{}
 // write hands a record to the Kafka client.
 func (w *writer) write(r *kgo.Record, sender *actor.PID) {
 	if w.stopped.Load() {
-		w.answer(sender, &Failed{r, ErrStopped})
+		w.answer(sender, &Failed{r, ErrStopped, Stopped})
 		return
 	}
 	if w.granted.Add(-1) < 0 {
@@ -152,12 +183,8 @@ func (w *writer) write(r *kgo.Record, sender *actor.PID) {
 		switch {
 		case err == nil:
 			w.answer(sender, &Delivered{r, r.Topic, r.Partition, r.Offset})
-		case errors.Is(err, kgo.ErrMaxBuffered):
-			w.answer(sender, &Failed{r, ErrFull})
-		case errors.Is(err, kgo.ErrClientClosed):
-			w.answer(sender, &Failed{r, ErrStopped})
 		default:
-			w.answer(sender, &Failed{r, err})
+			w.answer(sender, failure(r, err))
 		}
 		if w.asking.Load() {
 			w.system.Root.Send(w.pid, roomier{})
@@ -234,7 +261,7 @@ func (w *writer) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), w.o.FlushWithin)
 	defer cancel()
 	if err := w.cl.Flush(ctx); err != nil {
-		w.system.EventStream.Publish(&Failed{Err: fmt.Errorf("client: stopped before everything was written: %w", err)})
+		w.system.EventStream.Publish(&Failed{Err: fmt.Errorf("client: stopped before everything was written: %w", err), Cause: Stopped})
 	}
 	w.cl.Close()
 }

@@ -1,9 +1,12 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -42,7 +45,7 @@ func TestAProducerTellsWhatBecameOfARecord(t *testing.T) {
 		}
 	}
 	failed, ok := b.ask(p.PID(), &kgo.Record{Topic: b.topic, Value: make([]byte, 2<<20)}).(*client.Failed)
-	if !ok || !errors.Is(failed.Err, kerr.MessageTooLarge) {
+	if !ok || !errors.Is(failed.Err, kerr.MessageTooLarge) || failed.Cause != client.Refused {
 		t.Errorf("%+v", failed)
 	}
 }
@@ -79,12 +82,65 @@ func TestAFullProducerSaysSo(t *testing.T) {
 	for range 11 {
 		b.system.Root.Send(p.PID(), &kgo.Record{Topic: b.topic})
 	}
-	until(t, failures, "a record to find no room", func(f *client.Failed) bool { return errors.Is(f.Err, client.ErrFull) })
+	until(t, failures, "a record to find no room", func(f *client.Failed) bool { return errors.Is(f.Err, client.ErrFull) && f.Cause == client.Full })
 	waiting := b.system.Root.RequestFuture(p.PID(), client.WaitForRoom{Records: 5}, patience)
 	if flushed := b.ask(p.PID(), client.Flush{}); flushed != (client.Flushed{}) {
 		t.Errorf("%+v", flushed)
 	}
 	if room, err := waiting.Result(); err != nil || room != (client.Room{Records: 5}) {
 		t.Errorf("%+v, %v", room, err)
+	}
+}
+
+// TestAFailureHasACause has no broker be reached in time.
+func TestAFailureHasACause(t *testing.T) {
+	b := newBench(t, 1)
+	unreachable := kgo.Dialer(func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no way") })
+	late := b.producer(client.ProducerOptions{Client: []kgo.Opt{unreachable, kgo.RecordDeliveryTimeout(time.Second)}})
+	failed, ok := b.ask(late.PID(), &kgo.Record{Topic: b.topic}).(*client.Failed)
+	if !ok || failed.Cause != client.Late {
+		t.Errorf("%+v", failed)
+	}
+}
+
+// TestNothingIsLostWhenTheSystemStops stops everything in order while much is on
+// its way: what is said to be written is there, and what is not has failed.
+func TestNothingIsLostWhenTheSystemStops(t *testing.T) {
+	b := newBench(t, 3)
+	p := b.producer(client.ProducerOptions{})
+	const n = 3000
+	written, failed := make(chan string, n), make(chan error, n)
+	sender := b.system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		switch m := ctx.Message().(type) {
+		case *actor.Started:
+			for i := range n {
+				ctx.Request(p.PID(), &kgo.Record{Topic: b.topic, Key: fmt.Append(nil, i)})
+			}
+		case *client.Delivered:
+			written <- string(m.Record.Key)
+		case *client.Failed:
+			failed <- m.Err
+		}
+	}))
+	first := <-written
+	if err := b.system.Root.StopFuture(p.PID()).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.system.Root.PoisonFuture(sender).Wait(); err != nil { // after the answers
+		t.Fatal(err)
+	}
+	b.system.Shutdown()
+	said := map[string]bool{first: true}
+	for len(written) > 0 {
+		said[<-written] = true
+	}
+	if len(said)+len(failed) != n {
+		t.Errorf("%d are written, %d have failed, of %d", len(said), len(failed), n)
+	}
+	for _, r := range b.read(b.topic, len(said)) {
+		delete(said, string(r.Key))
+	}
+	if len(said) > 0 {
+		t.Errorf("%d are said to be written and are not", len(said))
 	}
 }

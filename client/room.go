@@ -7,6 +7,7 @@ type room struct {
 	mu      sync.Mutex
 	records int
 	bytes   int64
+	size    int64         // bytes of a record, on the average of the last ones
 	freed   chan struct{} // closed when there is room; nil: nobody waits
 	max     struct {
 		records int
@@ -14,13 +15,20 @@ type room struct {
 	}
 }
 
-// take notes what is on its way from now on.
+// take notes what is on its way from now on, at least one record.
 func (r *room) take(records int, bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.records += records
 	r.bytes += bytes
+	if r.size == 0 {
+		r.size = bytes / int64(records)
+	}
+	r.size = (r.size + bytes/int64(records) + 1) / 2
 }
+
+// firstSize is how large records are taken to be before one has been seen, in bytes.
+const firstSize = 64 << 10
 
 // give notes what no longer is.
 func (r *room) give(records int, bytes int64) {
@@ -34,12 +42,17 @@ func (r *room) give(records int, bytes int64) {
 	}
 }
 
-// left is for how many records there is room. The lock is held.
+// left is for how many records there is room, if they are as large as the last
+// ones. The lock is held.
 func (r *room) left() int {
 	if r.bytes >= r.max.bytes {
 		return 0
 	}
-	return r.max.records - r.records
+	size := r.size
+	if size == 0 {
+		size = firstSize
+	}
+	return int(min(int64(r.max.records-r.records), 1+(r.max.bytes-r.bytes)/size))
 }
 
 // ask gives how many records there is room for or, if for none, what is closed

@@ -118,7 +118,7 @@ func newRoot(streams Streams) *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(
-		newServer(streams), newDev(streams), newTopic(streams), newGroup(streams), newProduce(streams), newConsume(streams),
+		newServer(streams), newDev(streams), newTopic(streams), newGroup(streams), newDeadLetters(streams), newProduce(streams), newConsume(streams),
 		newCluster(streams), newLog(streams), newBench(streams), newConfig(streams), newVersion(streams),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
