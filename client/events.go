@@ -113,10 +113,7 @@ func (c lagCollector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect is of prometheus.Collector.
 func (c lagCollector) Collect(out chan<- prometheus.Metric) {
-	c.s.room.mu.Lock()
-	records := c.s.room.records
-	c.s.room.mu.Unlock()
-	out <- prometheus.MustNewConstMetric(c.inFlight(), prometheus.GaugeValue, float64(records))
+	out <- prometheus.MustNewConstMetric(c.inFlight(), prometheus.GaugeValue, float64(c.s.room.records.Load()))
 	for _, f := range c.s.assigned() {
 		f.mu.Lock()
 		lag := max(f.watermark-f.front.offset(), 0)

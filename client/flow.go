@@ -32,6 +32,7 @@ type flow struct {
 	lanes    map[string]*lane
 	children map[string]*lane // by the id of the actor
 	released *release         // somebody waits for the work to end
+	quiet    bool             // it has ended, and that was told
 	burying  int              // records on their way to the dead letters
 }
 
@@ -137,7 +138,7 @@ func (f *flow) Receive(ctx actor.Context) {
 	case *actor.Terminated:
 		f.ended(ctx, m.Who)
 	case *release:
-		f.released = m
+		f.released, f.quiet = m, false
 		f.giveUpQueues()
 		f.checkReleased()
 	}
@@ -312,7 +313,7 @@ func (f *flow) giveUpQueues() {
 
 // checkReleased tells who waits for the work to end when it has.
 func (f *flow) checkReleased() {
-	if f.released == nil || f.burying > 0 {
+	if f.released == nil || f.burying > 0 || f.quiet {
 		return
 	}
 	for _, l := range f.lanes {
@@ -320,11 +321,8 @@ func (f *flow) checkReleased() {
 			return
 		}
 	}
-	select {
-	case <-f.released.done:
-	default:
-		close(f.released.done)
-	}
+	f.quiet = true
+	close(f.released.done)
 }
 
 // forget gives back the room of what was never acknowledged. The actors have ended.

@@ -176,9 +176,7 @@ func (w *writer) write(r *kgo.Record, sender *actor.PID) {
 		w.answer(sender, &Failed{r, ErrStopped, Stopped})
 		return
 	}
-	if w.granted.Add(-1) < 0 {
-		w.granted.Add(1) // nobody was told
-	}
+	defer w.claim() // when the record is counted as buffered, so that it is counted all the time
 	w.cl.TryProduce(context.Background(), r, func(r *kgo.Record, err error) {
 		switch {
 		case err == nil:
@@ -190,6 +188,13 @@ func (w *writer) write(r *kgo.Record, sender *actor.PID) {
 			w.system.Root.Send(w.pid, roomier{})
 		}
 	})
+}
+
+// claim makes use of one record's grant, if there is any.
+func (w *writer) claim() {
+	if w.granted.Add(-1) < 0 {
+		w.granted.Add(1) // nobody was told
+	}
 }
 
 // answer tells who sent a record what became of it. Who did not ask is told of

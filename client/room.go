@@ -1,70 +1,83 @@
 package client
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
-// room bounds what is in flight in a subscription.
+// room bounds what is in flight in a subscription. One goroutine asks and takes;
+// any gives back.
 type room struct {
-	mu      sync.Mutex
-	records int
-	bytes   int64
-	size    int64         // bytes of a record, on the average of the last ones
-	freed   chan struct{} // closed when there is room; nil: nobody waits
-	max     struct {
-		records int
-		bytes   int64
-	}
+	records atomic.Int64
+	bytes   atomic.Int64
+	max     struct{ records, bytes int64 }
+	size    int64 // bytes of a record, on the average of the last ones; of who asks
+
+	waited atomic.Bool // freed is not nil
+	mu     sync.Mutex
+	freed  chan struct{} // closed when there is room; nil: nobody waits
 }
+
+// firstSize is how large records are taken to be before one has been seen, in bytes.
+const firstSize = 64 << 10
 
 // take notes what is on its way from now on, at least one record.
 func (r *room) take(records int, bytes int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.records += records
-	r.bytes += bytes
+	r.records.Add(int64(records))
+	r.bytes.Add(bytes)
 	if r.size == 0 {
 		r.size = bytes / int64(records)
 	}
 	r.size = (r.size + bytes/int64(records) + 1) / 2
 }
 
-// firstSize is how large records are taken to be before one has been seen, in bytes.
-const firstSize = 64 << 10
-
 // give notes what no longer is.
 func (r *room) give(records int, bytes int64) {
+	r.records.Add(-int64(records))
+	r.bytes.Add(-bytes)
+	if !r.waited.Load() {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.records -= records
-	r.bytes -= bytes
-	if r.freed != nil && r.left() > 0 {
+	if r.freed != nil && r.any() {
 		close(r.freed)
 		r.freed = nil
+		r.waited.Store(false)
 	}
 }
 
-// left is for how many records there is room, if they are as large as the last
-// ones. The lock is held.
-func (r *room) left() int {
-	if r.bytes >= r.max.bytes {
-		return 0
-	}
-	size := r.size
-	if size == 0 {
-		size = firstSize
-	}
-	return int(min(int64(r.max.records-r.records), 1+(r.max.bytes-r.bytes)/size))
+// any reports whether there is room.
+func (r *room) any() bool {
+	return r.records.Load() < r.max.records && r.bytes.Load() < r.max.bytes
 }
 
-// ask gives how many records there is room for or, if for none, what is closed
-// when there is.
+// ask gives for how many records there is room, if they are as large as the last
+// ones. If for none, it gives what is closed when there is.
 func (r *room) ask() (records int, freed <-chan struct{}) {
+	if r.any() {
+		size := r.size
+		if size == 0 {
+			size = firstSize
+		}
+		return int(min(r.max.records-r.records.Load(), 1+max(r.max.bytes-r.bytes.Load(), 0)/size)), nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.left(); n > 0 {
-		return n, nil
-	}
-	if r.freed == nil {
-		r.freed = make(chan struct{})
+	r.freed = make(chan struct{})
+	r.waited.Store(true)
+	if r.any() { // given back before anybody could see that it is waited for
+		close(r.freed)
 	}
 	return 0, r.freed
+}
+
+// gather is for how long more room is waited for, when there is only a little: to
+// poll for one record at a time costs more than it brings.
+const gather = time.Millisecond
+
+// little reports whether so much room is too little to poll at once.
+func (r *room) little(records int) bool {
+	return int64(records) < r.max.records/8 && r.records.Load() > r.max.records/2
 }

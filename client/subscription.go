@@ -35,6 +35,7 @@ type subscriber struct {
 	props   *actor.Props // of the actors that records are for
 	parent  *actor.PID   // of the partitions' actors
 	room    room
+	pool    pool // of goroutines that the actors run on
 	metrics metrics
 
 	ctx  context.Context // of polls
@@ -62,10 +63,10 @@ func Subscribe(system *actor.ActorSystem, o SubscriptionOptions) (*Subscription,
 		return nil, err
 	}
 	s := &subscriber{o: o, system: system, flows: map[place]*flow{}, ready: make(chan struct{})}
-	s.room.max.records, s.room.max.bytes = o.MaxRecords, o.MaxBytes
+	s.room.max.records, s.room.max.bytes = int64(o.MaxRecords), o.MaxBytes
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	props := *o.Actor
-	s.props = props.Configure(actor.WithReceiverMiddleware(skipStale))
+	s.props = props.Configure(actor.WithReceiverMiddleware(skipStale), actor.WithDispatcher(&s.pool))
 	if s.metrics, err = newMetrics(s); err != nil {
 		return nil, fmt.Errorf("client: subscribe: metrics: %w", err)
 	}
@@ -139,14 +140,9 @@ func (s *subscriber) among(named map[string][]int32) []*flow {
 // poll brings records to the partitions' actors, as long as there is room.
 func (s *subscriber) poll() {
 	for {
-		n, freed := s.room.ask()
-		if freed != nil {
-			select {
-			case <-freed:
-				continue
-			case <-s.ctx.Done():
-				return
-			}
+		n, ok := s.awaitRoom()
+		if !ok {
+			return
 		}
 		fetches := s.cl.PollRecords(s.ctx, n)
 		if s.ctx.Err() != nil || fetches.IsClientClosed() {
@@ -165,6 +161,33 @@ func (s *subscriber) poll() {
 			}
 		})
 		s.cl.AllowRebalance()
+	}
+}
+
+// awaitRoom waits until there is room to poll for n records; ok is false when the
+// subscription is being stopped.
+func (s *subscriber) awaitRoom() (n int, ok bool) {
+	for gathered := false; ; {
+		n, freed := s.room.ask()
+		switch {
+		case freed != nil:
+			select {
+			case <-freed:
+			case <-s.ctx.Done():
+				return 0, false
+			}
+		case !gathered && s.room.little(n):
+			gathered = true
+			more := time.NewTimer(gather)
+			select {
+			case <-more.C:
+			case <-s.ctx.Done():
+				more.Stop()
+				return 0, false
+			}
+		default:
+			return n, true
+		}
 	}
 }
 
