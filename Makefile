@@ -192,6 +192,10 @@ cluster: $(CONSUL) netns ## faults on clusters of real processes; needs root and
 	staticcheck=$$($(GO) tool -n staticcheck) && $(CLUSTER) vet -tags cluster . && CGO_ENABLED=1 $$staticcheck -tags cluster .
 	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run '$(SCENARIO)' . -repeats $(REPEATS) -report $(CURDIR)/build/cluster-report.txt
 
+.PHONY: soak
+soak: ## a million records through key actors while everything around them fails (10 minutes)
+	CLIENT_SOAK_RECORDS=1000000 $(GO) test -count=1 -timeout 60m -v -run TestMuchGoesWrong ./client
+
 .PHONY: chromium
 chromium:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
