@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"understudy/actors/controller"
+	"understudy/cluster/topicconfig"
 	"understudy/kafka"
 	"understudy/messages"
 )
@@ -66,7 +67,13 @@ type (
 	}
 )
 
-func packTopic(r controller.TopicResult) wireTopicResult { return wireTopicResult{r, packError(r.Err)} }
+// packTopic leaves out what whoever asked knows or can work out: with all settings
+// a result has kilobytes, and a thousand of them would not fit into an answer.
+func packTopic(r controller.TopicResult) wireTopicResult {
+	r.Name, r.Config = "", nil
+	return wireTopicResult{r, packError(r.Err)}
+}
+
 func packDelete(r controller.DeleteResult) wireDeleteResult {
 	return wireDeleteResult{r, packError(r.Err)}
 }
@@ -97,12 +104,26 @@ func (n *node) CreateTopics(ctx context.Context, topics []controller.NewTopic, v
 	results, err := ask(ctx, n, creatingTopics, topicsQuestion{topics, validateOnly})
 	list := make([]controller.TopicResult, len(topics))
 	for i, t := range topics {
-		if list[i] = (controller.TopicResult{Name: t.Name, Err: err}); err == nil && i < len(results) {
-			list[i] = results[i].TopicResult
-			list[i].Err = results[i].Err.unpack()
+		r := &list[i]
+		if r.Err = err; err == nil && i < len(results) {
+			*r = results[i].TopicResult
+			r.Err = results[i].Err.unpack()
+		}
+		if r.Name = t.Name; r.Err == nil {
+			r.Config = n.settingsOf(t)
 		}
 	}
 	return list
+}
+
+// settingsOf are the settings of a topic that has just been created, or could be.
+func (n *node) settingsOf(t controller.NewTopic) []topicconfig.Entry {
+	defaults := n.b.defaults(n.b.cell.Image())
+	overrides, err := topicconfig.Topic.Alter(nil, topicconfig.Replace(nil, t.Config), defaults)
+	if err != nil { // the controller's version allows more than this one's
+		return nil
+	}
+	return topicconfig.DescribeTopic(overrides, defaults)
 }
 
 // DeleteTopics deletes topics.
