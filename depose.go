@@ -9,7 +9,7 @@ import (
 )
 
 // deposeAgain is how long it takes to look again at a controller that is silent.
-const deposeAgain = 300 * time.Millisecond
+const deposeAgain = 100 * time.Millisecond
 
 // depose frees the lock of a controller whose process is gone, or that most nodes
 // do not hear, so that nobody has to wait for it to run out. That is safe at any
@@ -32,6 +32,7 @@ func (n *node) deposeSilent(id messages.BrokerID) {
 	}
 	for silent() {
 		if n.mostMiss(id) {
+			n.eye.miss(id)
 			n.depose(id)
 		}
 		if !n.pause(deposeAgain) {

@@ -43,6 +43,7 @@ type eye struct {
 	mu   sync.Mutex
 	last map[messages.BrokerID]messages.BrokerEpoch // of the last connection
 	gone map[messages.BrokerID]messages.BrokerEpoch // whose process is gone
+	away map[messages.BrokerID]messages.BrokerEpoch // whom most nodes do not hear, nor this one since
 }
 
 // term is what watch has found out since this node became the controller.
@@ -64,6 +65,7 @@ func newEye() eye {
 		refused: make(chan error, 1),
 		poke:    make(chan struct{}, 1), resign: make(chan struct{}, 1), findings: make(chan finding, 16),
 		last: map[messages.BrokerID]messages.BrokerEpoch{}, gone: map[messages.BrokerID]messages.BrokerEpoch{},
+		away: map[messages.BrokerID]messages.BrokerEpoch{},
 	}
 }
 
@@ -133,6 +135,7 @@ func (n *node) saw(ev link.Event) {
 		n.eye.mu.Lock()
 		n.eye.last[id] = ev.Peer.Epoch
 		delete(n.eye.gone, id)
+		delete(n.eye.away, id)
 		n.eye.mu.Unlock()
 		n.b.replicas.PeerUp(ev.Peer)
 		n.out.wake()
@@ -184,10 +187,23 @@ func (n *node) goneEpoch(id messages.BrokerID) messages.BrokerEpoch {
 	return n.eye.gone[id]
 }
 
+// miss takes note that most nodes do not hear one, as this one does not.
+func (e *eye) miss(id messages.BrokerID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.away[id] = e.last[id]
+}
+
 // knownDown says why a broker counts as down for one who takes over; "": unknown.
 func (n *node) knownDown(b metadata.Broker) string {
 	if n.goneEpoch(b.ID) == b.Epoch {
 		return "process gone, redial refused"
+	}
+	n.eye.mu.Lock()
+	away := n.eye.away[b.ID] == b.Epoch
+	n.eye.mu.Unlock()
+	if p := n.peers()[b.ID]; away && p.Silence >= silentTime {
+		return fmt.Sprintf("silent for %v, to most nodes", p.Silence.Round(time.Millisecond))
 	}
 	return ""
 }

@@ -214,7 +214,7 @@ func (c *claimer) alone(ctx context.Context, id messages.BrokerID) error {
 
 // lookAliveFor is how many TTLs a node may look alive after its end: one until
 // its check fails, and some for the news to travel.
-const lookAliveFor = 3
+const lookAliveFor = 2
 
 // unless gives ErrHeld if a node with the id goes on passing its check.
 func (c *claimer) unless(ctx context.Context, id messages.BrokerID, counts func(Entry) bool, who string) error {

@@ -9,7 +9,7 @@
 //	service  understudy, id understudy-<cluster>-<node>
 //	tags     cluster-<name>  rack-<rack>  controller
 //	meta     cluster  node  epoch  link  admin  rack  version
-//	check    understudy-<cluster>-<node>, TTL 1 s, passed three times as often
+//	check    understudy-<cluster>-<node>, TTL 2 s, passed four times as often
 //	session  understudy-<cluster>-<node>, on the check, TTL 10 s
 //	key      understudy/<cluster>/ids/nodes/<node>: who has the id
 //
@@ -160,7 +160,7 @@ func (Passing) event()      {}
 
 // Defaults of Options.
 const (
-	DefaultTTL             = time.Second
+	DefaultTTL             = 2 * time.Second  // less lapses on a machine that is busy for a moment
 	DefaultSessionTTL      = 10 * time.Second // the least that Consul takes
 	DefaultDeregisterAfter = 24 * time.Hour
 )

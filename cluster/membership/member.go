@@ -132,9 +132,9 @@ func (m *Member) again() {
 	m.mark()
 }
 
-// beatsPerTTL is how often the check is passed within its TTL: it takes two
+// beatsPerTTL is how often the check is passed within its TTL: it takes three
 // lost beats in a row, and then some, to fail it.
-const beatsPerTTL = 3
+const beatsPerTTL = 4
 
 // keepRegistered registers the service and passes its check, for ever.
 func (m *Member) keepRegistered() {
@@ -252,7 +252,7 @@ func (m *Member) service(n Node) *api.AgentServiceRegistration {
 // beat passes the check. An agent that does not know the check has restarted, or
 // somebody has deregistered the service: it has to be told again.
 func (m *Member) beat() error {
-	err := m.call("pass check", max(m.o.TTL, time.Second), func(ctx context.Context) error {
+	err := m.call("pass check", max(m.o.TTL/2, time.Second), func(ctx context.Context) error {
 		o := (&api.QueryOptions{}).WithContext(ctx)
 		return m.o.Client.API().Agent().UpdateTTLOpts(m.id, "", api.HealthPassing, o)
 	})

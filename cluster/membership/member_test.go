@@ -35,7 +35,7 @@ func TestMember(t *testing.T) {
 			t.Errorf("told %s", got)
 		}
 		beats := w.server.Calls("agent/check/update")
-		if beats < 3*3600 || beats > 3*3600+10 {
+		if beats < 2*3600 || beats > 2*3600+10 {
 			t.Errorf("%d beats in an hour", beats)
 		}
 		if n := w.server.Calls("agent/service/register"); n != 1 {

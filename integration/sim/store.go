@@ -33,7 +33,7 @@ type session struct {
 }
 
 // sessionTTL is how long a node need not be heard of.
-const sessionTTL = 1300 * millisecond
+const sessionTTL = 2300 * millisecond
 
 func newStore(s *Sim) *store {
 	st := &store{s: s, entries: map[string]metadata.Entry{}, sessions: make([]*session, len(s.machines)+1), image: metadata.Empty()}
