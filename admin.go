@@ -68,12 +68,17 @@ func (b *Broker) adminAddress(host string) string {
 // serveAdmin serves the endpoint.
 func (b *Broker) serveAdmin(context.Context) error {
 	a := b.admin
-	if a == nil {
+	if a == nil || a.server != nil {
 		return nil
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !b.ready.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "starting")
+			return
+		}
 		fmt.Fprintln(w, "ready")
 		for _, problem := range b.problems() {
 			fmt.Fprintln(w, problem)

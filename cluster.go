@@ -29,6 +29,7 @@ type node struct {
 	self metadata.Broker // Epoch is this start's
 
 	doubtful bool // what the last run wrote may be missing
+	unsure   bool // the metadata is lost, and the image is this node's own copy
 	link     *link.Link
 
 	active atomic.Bool // this node's controller decides
@@ -92,19 +93,25 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	for _, work := range []func(){n.follow, n.catchUp, n.push, n.govern, n.watch, n.wish} {
 		n.work.Go(work)
 	}
+	if n.unsure { // whoever is to write it back must be able to ask for it
+		if err := b.serveAdmin(ctx); err != nil {
+			return err
+		}
+	}
 	if err := n.register(ctx); err != nil {
 		return err
 	}
 	b.self = n.self
 	b.identity.ClusterID = b.cell.Image().ClusterID
 	b.identity.Run = b.thisRun()
+	n.work.Go(n.keepCopy)
 	return errors.Join(b.identity.write(b.files), b.refuseForgotten())
 }
 
 // identify reads the metadata, from which follows which start of the broker
 // this is. Nobody else has this id, so nobody else takes the number.
 func (n *node) identify(ctx context.Context) error {
-	image, err := n.read(ctx)
+	image, err := n.firstImage(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,7 +123,7 @@ func (n *node) identify(ctx context.Context) error {
 		return err
 	}
 	n.self = metadata.Broker{
-		ID: n.b.cfg.NodeID, Epoch: image.NextEpoch(n.b.cfg.NodeID), Host: host, Port: int32(port), Rack: n.b.cfg.Rack, Admin: n.b.adminAddress(host),
+		ID: n.b.cfg.NodeID, Epoch: max(image.NextEpoch(n.b.cfg.NodeID), n.b.identity.Run.Epoch+1), Host: host, Port: int32(port), Rack: n.b.cfg.Rack, Admin: n.b.adminAddress(host),
 		Directory: n.b.identity.Directory,
 	}
 	if err := controller.CheckDirectory(image, n.self, n.b.static); err != nil {

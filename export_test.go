@@ -204,3 +204,12 @@ func (e ear) Accept() (net.Conn, error) {
 	}
 	return e.w.keep(c, "")
 }
+
+// SaveCopy and LoadCopy are of a node's copy of the metadata.
+var SaveCopy, LoadCopy = saveCopy, loadCopy
+
+// Differ reports whether two images differ.
+func Differ(a, b *metadata.Image) bool {
+	ch := metadata.Diff(a, b)
+	return len(ch.Topics) > 0 || ch.Brokers || ch.Configs
+}

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,6 +71,7 @@ type Broker struct {
 	kafka      *kafka.Broker
 	server     *server.Server
 	admin      *admin
+	ready      atomic.Bool // clients are served
 
 	closers  []closer // what to undo, in the order in which it was done
 	stopOnce sync.Once
@@ -132,6 +134,7 @@ func Start(ctx context.Context, cfg config.Config, options ...Option) (*Broker, 
 			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), b.Stop(context.WithoutCancel(ctx)))
 		}
 	}
+	b.ready.Store(true)
 	return b, nil
 }
 

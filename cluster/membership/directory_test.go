@@ -59,7 +59,7 @@ func TestDirectory(t *testing.T) {
 		}{
 			{func() {}, 0, "node 1 has joined at host1:9092, link host1:9192\nnode 2 has joined at host2:9092, link host2:9192", "1 2"},
 			{func() { one.SetEpoch(3) }, 0, "node 1 is at host1:9092, link host1:9192, broker epoch 3", "1 2"},
-			{func() { two.kill() }, time.Second, "node 2 fails its check: TTL expired", "1 2!"},
+			{func() { two.kill() }, DefaultTTL + 100*time.Millisecond, "node 2 fails its check: TTL expired", "1 2!"},
 			{func() { two = w.join(2) }, 0, "node 2 passes its check again", "1 2"},
 			{func() { must(t, two.Leave(ctx)) }, 0, "node 2 is not registered any more", "1"},
 			{func() { w.server.RestartAgent() }, time.Second, anything, "1"},

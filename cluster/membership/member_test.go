@@ -85,7 +85,7 @@ func TestKilledLosesTheLock(t *testing.T) {
 		if !got || err != nil {
 			t.Fatal(got, err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + 100*time.Millisecond) // between two beats
 		m.kill()
 		begun := time.Now()
 		for w.locked("k") {

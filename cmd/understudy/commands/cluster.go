@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -74,17 +75,24 @@ func nodeCommand(streams Streams, method, path, done string, cmd *cobra.Command)
 
 func newClusterRestore(streams Streams) *cobra.Command {
 	var admin adminFlags
+	var force, replace bool
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "Write the metadata back to a Consul that has lost it",
 		Long: `Write the metadata back to a Consul that has lost it, from the copies that the
-nodes hold in memory; the newest wins. Until then the nodes go on serving what
-they have. Refused where Consul holds metadata of the cluster.`,
+nodes hold; the newest wins. Until then the nodes go on serving what they have, and
+those that are started wait. Refused where Consul holds metadata of the cluster.`,
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), adminTimeout)
 			defer cancel()
-			if err := admin.ask(ctx, http.MethodPost, "/cluster/restore", nil, nil); err != nil {
+			query := url.Values{}
+			for name, on := range map[string]bool{"force": force, "replace": replace} {
+				if on {
+					query.Set(name, "true")
+				}
+			}
+			if err := admin.ask(ctx, http.MethodPost, "/cluster/restore", query, nil); err != nil {
 				return err
 			}
 			streams.note("the metadata is written back")
@@ -92,6 +100,8 @@ they have. Refused where Consul holds metadata of the cluster.`,
 		},
 	}
 	admin.add(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "do without nodes that cannot be asked, one of which may have a newer copy")
+	cmd.Flags().BoolVar(&replace, "replace", false, "replace metadata that is there, and older than the nodes' copies")
 	return cmd
 }
 
