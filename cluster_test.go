@@ -32,7 +32,7 @@ type cluster struct {
 	wires   []*understudy.Wire
 	addrs   []string                                            // where each listens for clients, from its first start on
 	adjust  func(i int, cfg *config.Config) []understudy.Option // may be nil
-	boots   [3]int                                              // how often the power was cut
+	boots   map[int]int                                         // how often the power was cut
 	coins   *rand.Rand
 }
 
@@ -49,7 +49,7 @@ func newClusterOn(t *testing.T, consul *fake.Server, adjust func(i int, cfg *con
 	t.Helper()
 	c := &cluster{
 		t: t, adjust: adjust, hub: local.NewHub(), consul: consul, brokers: make([]*understudy.Broker, 3), disks: make([]*vfs.Mem, 3),
-		wires: make([]*understudy.Wire, 3), addrs: make([]string, 3), coins: rand.New(rand.NewPCG(1, 2)),
+		wires: make([]*understudy.Wire, 3), addrs: make([]string, 3), coins: rand.New(rand.NewPCG(1, 2)), boots: map[int]int{},
 	}
 	for i := range c.brokers {
 		c.disks[i] = vfs.NewMem(vfs.MemOptions{PowerCuts: true})
