@@ -32,11 +32,11 @@ type crew struct {
 	mu      sync.Mutex
 	events  []checker.GroupEvent
 	wrong   []error
-	members []*groupMember // that are there, frozen or not
+	members []*crewMember // that are there, frozen or not
 }
 
-// groupMember is one start of one member.
-type groupMember struct {
+// crewMember is one start of one member.
+type crewMember struct {
 	order
 	name   string
 	cmd    *exec.Cmd
@@ -61,20 +61,20 @@ func (c *cluster) newCrew(group, topic string, parts int) *crew {
 }
 
 // there are the members that are there.
-func (cr *crew) there() []*groupMember {
+func (cr *crew) there() []*crewMember {
 	cr.mu.Lock()
 	defer cr.mu.Unlock()
-	return append([]*groupMember{}, cr.members...)
+	return append([]*crewMember{}, cr.members...)
 }
 
 // hire starts a member.
-func (cr *crew) hire(client, instance string) (*groupMember, error) {
+func (cr *crew) hire(client, instance string) (*crewMember, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cr.started++
-	m := &groupMember{order: cr.order, name: fmt.Sprintf("%s-%d", client, cr.started), held: map[int32]bool{}, ended: make(chan struct{})}
+	m := &crewMember{order: cr.order, name: fmt.Sprintf("%s-%d", client, cr.started), held: map[int32]bool{}, ended: make(chan struct{})}
 	m.Client, m.Instance = client, instance
 	text, err := json.Marshal(m.order)
 	if err != nil {
@@ -108,7 +108,7 @@ func (cr *crew) hire(client, instance string) (*groupMember, error) {
 }
 
 // hear notes what a member says.
-func (cr *crew) hear(m *groupMember, out io.Reader) {
+func (cr *crew) hear(m *crewMember, out io.Reader) {
 	for scan := bufio.NewScanner(out); scan.Scan(); {
 		e := checker.GroupEvent{Member: m.name, Partition: checker.Partition{Topic: m.Topic}}
 		if _, err := fmt.Sscan(scan.Text(), &e.At, &e.Kind, &e.Partition.Number, &e.From, &e.To); err != nil {
@@ -127,7 +127,7 @@ func (cr *crew) hear(m *groupMember, out io.Reader) {
 	}
 }
 
-func (cr *crew) gone(m *groupMember, err error) {
+func (cr *crew) gone(m *crewMember, err error) {
 	cr.mu.Lock()
 	defer cr.mu.Unlock()
 	for i, o := range cr.members {
@@ -155,10 +155,10 @@ func (cr *crew) note(e checker.GroupEvent) {
 }
 
 // kill ends a member at once, and dismiss in order.
-func (cr *crew) kill(m *groupMember)    { cr.end(m, syscall.SIGKILL) }
-func (cr *crew) dismiss(m *groupMember) { cr.end(m, syscall.SIGTERM) }
+func (cr *crew) kill(m *crewMember)    { cr.end(m, syscall.SIGKILL) }
+func (cr *crew) dismiss(m *crewMember) { cr.end(m, syscall.SIGTERM) }
 
-func (cr *crew) end(m *groupMember, signal syscall.Signal) {
+func (cr *crew) end(m *crewMember, signal syscall.Signal) {
 	cr.mu.Lock()
 	m.ending = true
 	cr.mu.Unlock()
@@ -173,13 +173,13 @@ func (cr *crew) end(m *groupMember, signal syscall.Signal) {
 }
 
 // freeze has a member be silent, and thaw go on.
-func (cr *crew) freeze(m *groupMember) {
+func (cr *crew) freeze(m *crewMember) {
 	cr.note(checker.GroupEvent{At: clockNow(), Kind: checker.Silent, Member: m.name})
 	m.frozen = true
 	_ = m.cmd.Process.Signal(syscall.SIGSTOP)
 }
 
-func (cr *crew) thaw(m *groupMember) {
+func (cr *crew) thaw(m *crewMember) {
 	// What it was assigned in between, of which it hears only now, does not count either.
 	cr.note(checker.GroupEvent{At: clockNow(), Kind: checker.Silent, Member: m.name})
 	m.frozen = false
