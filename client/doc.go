@@ -13,7 +13,7 @@
 //	answer, err := system.Root.RequestFuture(producer.PID(), record, time.Minute).Result()
 //	switch answer := answer.(type) {
 //	case *client.Delivered: // answer.Partition, answer.Offset
-//	case *client.Failed:    // answer.Err
+//	case *client.Failed:    // answer.Cause, answer.Err
 //	}
 //
 // What waits to be written is bounded. When there is no room, a record fails with
@@ -45,7 +45,22 @@
 // An actor that panics, or whose handler fails, is restarted by its supervisor and
 // gets the same record again; the later ones of that actor wait, all others flow
 // on. After the last attempt the record goes to a dead-letter topic, with headers
-// that say why and where it came from; Replay sends them back.
+// that say why and where it came from; Replay sends them back, as does the command
+// `understudy dead-letters replay TOPIC`.
+//
+// Transform makes an actor that makes records of records, and acknowledges one
+// when what came of it is written.
+//
+// # State
+//
+// Package client/state keeps what actors know in a compacted topic, and restores it
+// when they are started anew. It is also a place for the events of actors that use
+// Proto.Actor's own persistence.
+//
+// # Testing
+//
+// Package client/clienttest is a broker within a test, ready in milliseconds, or a
+// cluster whose brokers can be killed.
 //
 // # Seeing it
 //

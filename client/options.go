@@ -57,7 +57,8 @@ type SubscriptionOptions struct {
 
 	By Route // nil means ByPartition
 	// Actor is what each actor is spawned from. It receives *Delivery messages.
-	// See Handler for the simplest kind.
+	// See Handler for the simplest kind. The actors run on goroutines of the
+	// subscription's: a dispatcher of these props is not used.
 	Actor *actor.Props
 
 	// MaxRecords and MaxBytes bound what has been delivered, or waits for its
