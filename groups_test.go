@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"understudy/integration/checker"
 )
 
 // groupPatience is how long these tests wait for what takes a moment.
@@ -250,6 +252,145 @@ func TestAGroupSurvivesItsCoordinator(t *testing.T) {
 	cancel()
 	for _, w := range workers {
 		<-w.ended
+	}
+}
+
+// story is what the members of a group have done, in order.
+type story struct {
+	mu     sync.Mutex
+	events []checker.GroupEvent
+	seen   map[string]bool // records, by partition and value
+	news   chan struct{}   // something was seen
+}
+
+// storySession is the session of the members of a story: as long as a member counts
+// that has left while nobody coordinated.
+const storySession = 30 * time.Second
+
+func (s *story) note(kind checker.GroupEventKind, member string, partition int32, from, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, checker.GroupEvent{
+		At: int64(len(s.events)), Kind: kind, Member: member, Partition: checker.Partition{Topic: "orders", Number: partition}, From: from, To: to,
+	})
+}
+
+// tell has a member work, under a name, and tell what it does, until the function
+// that is given back is called: the member leaves then, unless it is static.
+func (s *story) tell(c *cluster, name string, options ...kgo.Opt) (leave func()) {
+	each := func(kind checker.GroupEventKind) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+			for _, p := range partitions["orders"] {
+				s.note(kind, name, p, 0, 0)
+			}
+		}
+	}
+	client := c.client(append(options, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.HeartbeatInterval(100*time.Millisecond), kgo.SessionTimeout(storySession), kgo.RequestRetries(10_000),
+		kgo.OnPartitionsAssigned(each(checker.Assigned)), kgo.OnPartitionsRevoked(each(checker.Revoked)), kgo.OnPartitionsLost(each(checker.Lost)))...)
+	ctx, cancel := context.WithCancel(c.t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+				s.note(checker.Processed, name, r.Partition, r.Offset, r.Offset+1)
+				s.mu.Lock()
+				s.seen[fmt.Sprint(r.Partition, ":", string(r.Value))] = true
+				s.mu.Unlock()
+				select {
+				case s.news <- struct{}{}:
+				default:
+				}
+			})
+			_ = client.CommitUncommittedOffsets(ctx) // what is not committed is processed again
+			client.AllowRebalance()
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+		client.CloseAllowingRebalance()
+		s.note(checker.Gone, name, 0, 0, 0)
+	}
+}
+
+// await waits until a value was seen in all partitions.
+func (s *story) await(t *testing.T, value, partitions int) {
+	t.Helper()
+	for late := time.After(2 * groupPatience); ; {
+		s.mu.Lock()
+		missing := 0
+		for p := range partitions {
+			if !s.seen[fmt.Sprint(p, ":", value)] {
+				missing++
+			}
+		}
+		s.mu.Unlock()
+		if missing == 0 {
+			return
+		}
+		select {
+		case <-s.news:
+		case <-late:
+			t.Fatalf("of round %d the records of %d partitions were never processed", value, missing)
+		}
+	}
+}
+
+// TestMembersComeAndGoWhileBrokersFall has members of a group come, leave, and be
+// started again, while one broker after the other is killed: every record is
+// processed, no partition is two members' at once, and what is committed stays.
+func TestMembersComeAndGoWhileBrokersFall(t *testing.T) {
+	const partitions = 8
+	c := newCluster(t)
+	c.createTopic("orders", partitions, nil)
+	c.awaitInSync("orders", 3)
+	s := &story{seen: map[string]bool{}, news: make(chan struct{}, 1)}
+	producer := c.client(kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	rounds := 0
+	round := func() {
+		t.Helper()
+		var records []*kgo.Record
+		for p := range int32(partitions) {
+			records = append(records, &kgo.Record{Partition: p, Value: fmt.Append(nil, rounds)})
+		}
+		if err := producer.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		s.await(t, rounds, partitions)
+		for p, at := range c.committed("g") {
+			s.note(checker.Committed, "", p, 0, at)
+		}
+		rounds++
+	}
+	leave := []func(){s.tell(c, "first"), s.tell(c, "second"), s.tell(c, "static", kgo.InstanceID("static"))}
+	round()
+	for i, change := range []func(){
+		func() { leave = append(leave, s.tell(c, "third")) },
+		func() { leave[0]() },
+		func() {
+			leave[2]()
+			leave[2] = s.tell(c, "static again", kgo.InstanceID("static"))
+		},
+	} {
+		c.kill(i, 0)
+		change()
+		round()
+		c.start(i)
+		round()
+		c.awaitInSync("orders", 3)
+		c.awaitInSync("__consumer_offsets", 3)
+	}
+	for _, end := range leave[1:] {
+		end()
+	}
+	ends := map[checker.Partition]int64{}
+	for p := range int32(partitions) {
+		ends[checker.Partition{Topic: "orders", Number: p}] = int64(rounds)
+	}
+	for _, f := range checker.CheckGroup(s.events, ends) {
+		t.Error(f)
 	}
 }
 
