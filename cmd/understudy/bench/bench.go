@@ -32,7 +32,7 @@ type Options struct {
 	Replicas    int16             // -1: the broker's default
 	TopicConfig map[string]string // of the own topic
 	RecordSize  int               // bytes of value
-	Text        bool              // payload that can be compressed, instead of random bytes
+	Text        bool              // log lines in JSON, which can be compressed, instead of random bytes
 	Records     int64             // to measure; 0: as many as Duration allows
 	Duration    time.Duration     // of the measurement
 	Warmup      time.Duration     // before it
@@ -126,24 +126,20 @@ type payload struct {
 const payloadBlock = 8 << 20
 
 func newPayload(size int, text bool, seed uint64) *payload {
+	if text {
+		return &payload{block: lines(size, seed), size: size}
+	}
 	random := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 1})
 	p := &payload{block: make([]byte, payloadBlock+size), size: size}
 	_, _ = random.Read(p.block) // never fails
-	if text {
-		const words = "the quick brown fox jumps over the lazy dog and then some more "
-		for i := range p.block {
-			p.block[i] = words[(i+int(p.block[i]%3))%len(words)]
-		}
-	}
 	return p
 }
 
 // next is a value; it must not be changed.
 func (p *payload) next() []byte {
 	v := p.block[p.at : p.at+p.size]
-	p.at += 509 // a prime: two values of one batch do not look alike
-	if p.at >= payloadBlock {
-		p.at -= payloadBlock
+	if p.at += p.size; p.at+p.size > len(p.block) {
+		p.at = 0
 	}
 	return v
 }

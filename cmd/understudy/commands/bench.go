@@ -25,7 +25,7 @@ func newBench(streams Streams) *cobra.Command {
 		Long: `Measure throughput and latency of a cluster, this one or any that Kafka clients can
 use. A topic is made for it and deleted afterwards, unless --topic names one that
 is there. 1 MB is 10⁶ bytes; sizes are those of the values alone.`,
-	}, newBenchProduce(streams), newBenchConsume(streams), newBenchLatency(streams))
+	}, newBenchProduce(streams), newBenchConsume(streams), newBenchLatency(streams), newBenchLevers(streams))
 }
 
 // benchFlags are the flags of the three measurements.
@@ -64,7 +64,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.Int16Var(&o.Replicas, "replicas", -1, "copies of each; -1: what the broker's default.replication.factor says")
 	fl.StringArrayVar(&f.settings, "config", nil, "a setting of the topic that is made, NAME=VALUE; may be repeated")
 	fl.Var(&f.recordSize, "record-size", "bytes of a record's value")
-	fl.BoolVar(&o.Text, "compressible", false, "fill records with text instead of random bytes")
+	fl.BoolVar(&o.Text, "compressible", false, "fill records with log lines in JSON instead of random bytes")
 	fl.Var(&f.batchBytes, "batch-bytes", "the largest batch")
 	fl.StringVar(&f.compression, "compression", "none", "none, gzip, snappy, lz4 or zstd")
 	fl.StringSliceVar(&f.admin, "admin", nil, "admin endpoints of all brokers, HOST:PORT,... to read their CPU from (default: "+defaultAdmin+" when the broker is on this machine)")
@@ -197,15 +197,8 @@ func (f *benchFlags) run(cmd *cobra.Command, streams Streams, measure func(conte
 	if err != nil {
 		return err
 	}
-	if err := f.complete(cmd, streams); err != nil {
+	if err := f.prepare(cmd, streams); err != nil {
 		return err
-	}
-	f.options.Connect = func(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
-		c, err := f.conn.connect(ctx, streams, opts...)
-		if err != nil {
-			return nil, err
-		}
-		return c.Client, nil
 	}
 	var bar *progress
 	total := int64(-1)
@@ -223,19 +216,39 @@ func (f *benchFlags) run(cmd *cobra.Command, streams Streams, measure func(conte
 		bar.done()
 	}
 	if err != nil {
-		if cmd.Context().Err() != nil {
-			return errInterrupted
-		}
-		var h *hintedError
-		if errors.As(err, &h) {
-			return err
-		}
-		return fmt.Errorf("measuring: %w", err)
+		return f.explain(cmd, err)
 	}
 	if asJSON {
 		return writeJSON(streams.Out, r)
 	}
 	return writeBench(streams, r)
+}
+
+// prepare completes the options, how to reach the brokers among them.
+func (f *benchFlags) prepare(cmd *cobra.Command, streams Streams) error {
+	if err := f.complete(cmd, streams); err != nil {
+		return err
+	}
+	f.options.Connect = func(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+		c, err := f.conn.connect(ctx, streams, opts...)
+		if err != nil {
+			return nil, err
+		}
+		return c.Client, nil
+	}
+	return nil
+}
+
+// explain is what a measurement's failure is to the user.
+func (f *benchFlags) explain(cmd *cobra.Command, err error) error {
+	var h *hintedError
+	switch {
+	case cmd.Context().Err() != nil:
+		return errInterrupted
+	case errors.As(err, &h):
+		return err
+	}
+	return fmt.Errorf("measuring: %w", err)
 }
 
 func writeBench(streams Streams, r bench.Result) error {
