@@ -88,7 +88,7 @@ type nullPartitions [6]nullPartition
 
 func (p *nullPartitions) Lookup(tp messages.TopicPartition) Partition { return &p[tp.Partition] }
 
-func benchBroker(b *testing.B, fetchSize int) *harness {
+func benchBroker(b testing.TB, fetchSize int) *harness {
 	f := newFakeCluster(b)
 	f.create("bench", 6, map[string]string{"max.message.bytes": "100000000"})
 	parts := new(nullPartitions)
@@ -111,28 +111,9 @@ func benchBroker(b *testing.B, fetchSize int) *harness {
 // exchange sends the same frame again and again, depth of them under way, and
 // reads the answers; nothing is allocated on this side.
 func exchange(b *testing.B, h *harness, req kmsg.Request, depth, bytes int) {
-	c := h.dial(b)
-	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
-	answer := make([]byte, 1<<20)
+	send, receive := conversation(b, h, req)
 	b.SetBytes(int64(bytes))
 	b.ReportAllocs()
-	send := func() {
-		if _, err := c.conn.Write(frame); err != nil {
-			b.Fatal(err)
-		}
-	}
-	receive := func() {
-		if _, err := io.ReadFull(c.conn, answer[:4]); err != nil {
-			b.Fatal(err)
-		}
-		for left := int(binary.BigEndian.Uint32(answer)); left > 0; {
-			n, err := c.conn.Read(answer[:min(left, len(answer))])
-			if err != nil {
-				b.Fatal(err)
-			}
-			left -= n
-		}
-	}
 	for range depth {
 		send()
 	}
@@ -144,6 +125,59 @@ func exchange(b *testing.B, h *harness, req kmsg.Request, depth, bytes int) {
 	b.ReportMetric((cpuTime()-cpu)/(float64(b.N)*float64(bytes)/1e9), "cpu-s/GB")
 	for range depth {
 		receive()
+	}
+}
+
+// conversation is how to send a request, always the same, and to read its answer.
+func conversation(b testing.TB, h *harness, req kmsg.Request) (send, receive func()) {
+	c := h.dial(b)
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)
+	answer := make([]byte, 1<<20)
+	send = func() {
+		if _, err := c.conn.Write(frame); err != nil {
+			b.Fatal(err)
+		}
+	}
+	receive = func() {
+		if _, err := io.ReadFull(c.conn, answer[:4]); err != nil {
+			b.Fatal(err)
+		}
+		for left := int(binary.BigEndian.Uint32(answer)); left > 0; {
+			n, err := c.conn.Read(answer[:min(left, len(answer))])
+			if err != nil {
+				b.Fatal(err)
+			}
+			left -= n
+		}
+	}
+	return send, receive
+}
+
+// TestProduceAndFetchDoNotAllocate: what a request needs is there from the ones
+// before it, however many partitions it has. Times say little on a machine that does
+// other things too; allocations are exact.
+func TestProduceAndFetchDoNotAllocate(t *testing.T) {
+	if poolsForget {
+		t.Skip("the race detector has pools drop some of what they get")
+	}
+	many := produceReq(9, -1, "bench", 0, makeBatch(16, 1000))
+	for i := 1; i < 6; i++ {
+		many.Topics[0].Partitions = append(many.Topics[0].Partitions, kmsg.ProduceRequestTopicPartition{Partition: int32(i), Records: makeBatch(16, 1000)})
+	}
+	producing, small, large := benchBroker(t, 0), benchBroker(t, 1<<10), benchBroker(t, 64<<10)
+	for name, c := range map[string]struct {
+		h   *harness
+		req kmsg.Request
+	}{
+		"produce to one partition":  {producing, produceReq(9, -1, "bench", 0, makeBatch(16, 1000))},
+		"produce to six partitions": {producing, many},
+		"fetch little":              {small, small.fetchReq(12, "bench", 0, 0, 1, 2, 3, 4, 5)},
+		"fetch by sendfile":         {large, large.fetchReq(12, "bench", 0, 0, 1, 2, 3, 4, 5)},
+	} {
+		send, receive := conversation(t, c.h, c.req)
+		if n := testing.AllocsPerRun(1000, func() { send(); receive() }); n > 0 {
+			t.Errorf("%s: %v allocations for each request", name, n)
+		}
 	}
 }
 

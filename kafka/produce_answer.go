@@ -75,8 +75,8 @@ func (p *producing) appendPart(w *server.Writer, topic string, part *producedPar
 
 // appendBadRecords appends what is wrong with single records.
 func appendBadRecords(dst []byte, flex bool, err error) []byte {
-	var bad *badRecords
-	if err == nil || !errors.As(err, &bad) {
+	bad, ok := errors.AsType[*badRecords](err)
+	if !ok {
 		return wire.AppendArray(dst, flex, 0)
 	}
 	dst = wire.AppendArray(dst, flex, len(bad.at))

@@ -8,3 +8,6 @@ const hostileFrames = 10_000
 
 // memoryFactor is by how much allocations are dearer than in the real program.
 const memoryFactor = 2
+
+// poolsForget says that pools drop some of what they get, which the race detector has them do.
+const poolsForget = true

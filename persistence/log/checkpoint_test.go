@@ -104,7 +104,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(content[checkpointHead:])
 	f.Add([]byte("log-state 1\nstart 4\ngeneration 2\ncut 1 5\n"))
 	f.Add([]byte("0\n2\n1 0\n4 40\n"))
-	f.Add(mark{1, 2, 1, 4}.encode(5))
+	f.Add(mark{1, 2, 1, 4}.appendTo(nil, 5))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		r := fields{rest: content}
 		for range 3 {

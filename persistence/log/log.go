@@ -86,10 +86,11 @@ type Log struct {
 	recent    *recentEnds     // nil when nothing was appended for a while
 	restedAt  messages.Offset // the end when that was last looked at
 	markFile  *segment.Handle
-	markSeq   uint64    // guarded by syncing
-	view      *View     // the last one published
-	cleaning  *Cleaning // nil: none is under way
-	untouched bool      // opened by a clean checkpoint, and nothing was changed since
+	markSeq   uint64         // guarded by syncing
+	markBuf   [markSize]byte // guarded by syncing
+	view      *View          // the last one published
+	cleaning  *Cleaning      // nil: none is under way
+	untouched bool           // opened by a clean checkpoint, and nothing was changed since
 
 	syncing sync.Mutex // held while a sync runs, and while files are taken away; before mu
 

@@ -36,9 +36,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (m mark) encode(seq uint64) []byte {
-	b := make([]byte, 0, markSize)
-	b = binary.BigEndian.AppendUint32(b, markMagic)
+// appendTo appends one of the two places' content to an empty dst.
+func (m mark) appendTo(dst []byte, seq uint64) []byte {
+	b := binary.BigEndian.AppendUint32(dst, markMagic)
 	for _, v := range [...]uint64{seq, m.generation, uint64(m.offset), uint64(m.base), uint64(m.pos)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
@@ -78,7 +78,7 @@ func (l *Log) writeMark(m mark, durably bool) error {
 	}
 	defer l.markFile.Unpin()
 	l.markSeq++
-	_, err = f.WriteAt(m.encode(l.markSeq), int64(l.markSeq%2)*markApart)
+	_, err = f.WriteAt(m.appendTo(l.markBuf[:0], l.markSeq), int64(l.markSeq%2)*markApart)
 	if err == nil && durably {
 		err = f.Sync()
 	}
