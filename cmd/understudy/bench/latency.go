@@ -12,6 +12,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -154,6 +155,19 @@ func (l *listener) drain(ctx context.Context, n int64) {
 	}
 }
 
+// retryTime is between two questions, when brokers do not agree yet.
+const retryTime = 100 * time.Millisecond
+
+// wait returns true after a time, false when ctx ends before.
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // ends are the offsets at which a topic's partitions end now.
 func (o *Options) ends(ctx context.Context, topic string) (map[int32]kgo.Offset, error) {
 	cl, err := o.Connect(ctx)
@@ -161,12 +175,16 @@ func (o *Options) ends(ctx context.Context, topic string) (map[int32]kgo.Offset,
 		return nil, err
 	}
 	defer cl.Close()
-	listed, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = listed.Error()
+	for {
+		listed, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = listed.Error()
+		}
+		switch {
+		case err == nil:
+			return listed.KOffsets()[topic], nil
+		case !kerr.IsRetriable(err) || !wait(ctx, retryTime): // a broker may not have heard yet of a topic that was just made
+			return nil, fmt.Errorf("topic %s: %w", topic, err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("topic %s: %w", topic, err)
-	}
-	return listed.KOffsets()[topic], nil
 }
