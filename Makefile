@@ -67,6 +67,22 @@ fuzz: ## fuzz each decoder for FUZZTIME (default 30s)
 bench: ## run the Go benchmarks once, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
 
+# The stages that a record passes, as they are and as they were in BASE, in turn.
+BENCHSTAT = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+BASE     ?= HEAD~1
+COUNT    ?= 6
+STAGES    = ./messages/batch ./cluster/replica ./cluster/link ./actors/mailbox ./actors/partition ./persistence/log ./persistence/flush ./kafka
+BENCHES  ?= Append|Parcel|Alone|GroupCommit|Three|Replicate/16KiB|Acknowledgements|Post|BenchmarkFlush$$|Produce|Fetch/
+.PHONY: bench-check
+bench-check: ## compare the benchmarks of each stage with BASE (default HEAD~1) by benchstat; BENCHES=, COUNT=
+	rm -rf build/bench-check && git worktree prune && mkdir -p build && git worktree add -q --detach build/bench-check $(BASE)
+	for i in $$(seq $(COUNT)); do \
+		(cd build/bench-check && $(GO) test -run '^$$' -bench '$(BENCHES)' -benchtime 100ms -benchmem $(STAGES) >> bench.txt) || exit 1; \
+		$(GO) test -run '^$$' -bench '$(BENCHES)' -benchtime 100ms -benchmem $(STAGES) >> build/bench-check/now.txt || exit 1; \
+	done
+	cd build/bench-check && $(GO) run $(BENCHSTAT) BASE=bench.txt NOW=now.txt
+	git worktree remove --force build/bench-check
+
 # What the tests on real processes need and Go does not bring: kcat, strace, Java and Kafka's own tools.
 .PHONY: kcat strace java
 java: COMMAND = mvn

@@ -47,6 +47,7 @@ type session struct {
 	churn     int64         // bytes written and deleted before each system starts
 	out       string
 	results   results
+	failed    int // what could not be measured
 }
 
 func run() error {
@@ -73,6 +74,9 @@ func run() error {
 		}
 	}
 	fmt.Print(s.results.markdown())
+	if s.failed > 0 && ctx.Err() == nil {
+		return fmt.Errorf("%d measurements failed, see above", s.failed)
+	}
 	return ctx.Err()
 }
 
@@ -167,8 +171,10 @@ func (s *session) visit(ctx context.Context, round int, k kind) (err error) {
 	note("round %d: %s", round, k.name)
 	began := time.Now()
 	sys, err := k.start(ctx, &s.lab)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", k.name, err)
+	if err != nil { // the others' figures are worth having
+		note("   %s did not start: %v", k.name, err)
+		s.failed++
+		return ctx.Err()
 	}
 	note("   started in %.2f s", time.Since(began).Seconds())
 	defer func() {
@@ -185,8 +191,9 @@ func (s *session) visit(ctx context.Context, round int, k kind) (err error) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil { // the others' figures are worth having
+		if err != nil {
 			note("   %-18s failed: %v", x.name, err)
+			s.failed++
 			continue
 		}
 		note("   %-18s %s", x.name, f)
