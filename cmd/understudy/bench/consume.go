@@ -84,6 +84,9 @@ func (o *Options) spans(ctx context.Context, topic string) ([]span, error) {
 		return nil, err
 	}
 	defer cl.Close()
+	if _, err := o.ends(ctx, topic); err != nil { // waits until the topic is known
+		return nil, err
+	}
 	admin := kadm.NewClient(cl)
 	starts, err := admin.ListStartOffsets(ctx, topic)
 	if err != nil {
