@@ -154,7 +154,9 @@ func (l *load) answered(key string, p int32, offset int64, err error, healed tim
 		l.fault("%s: partition %d: %s was not acknowledged: %w", l.name, p, key, err)
 		return
 	}
-	l.history.Add(history.Event{Type: history.OK, Value: valueOf(l.topic, key), Offset: offset})
+	if offset >= 0 { // librdkafka does not know it when a repetition was refused as one
+		l.history.Add(history.Event{Type: history.OK, Value: valueOf(l.topic, key), Offset: offset})
+	}
 	l.parts[p].acked++
 	l.parts[p].produced.tick(now, healed)
 }

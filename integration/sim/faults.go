@@ -45,6 +45,7 @@ const (
 	trim
 	grow
 	errand // an administrator asks something else
+	babble // a node says what no correct one says
 	faultKinds
 )
 
@@ -99,6 +100,7 @@ func init() {
 		trim:          {"records deleted", always, (*Sim).trim},
 		grow:          {"partitions added", always, (*Sim).grow},
 		errand:        {"administrator's errand", always, (*Sim).errand},
+		babble:        {"nonsense between nodes", several, (*Sim).babble},
 	}
 }
 

@@ -313,7 +313,7 @@ func (m *model) event(p *process, tp messages.TopicPartition, e replica.Event) {
 			m.s.wrong("lost-write", "node %d: %v %v", p.m.id, tp, e)
 		}
 	case replica.Ignored:
-		if e.From != p.m.id {
+		if e.From != p.m.id && !m.s.babbled {
 			m.s.wrong("nonsense", "node %d: %v %v", p.m.id, tp, e)
 		}
 	}

@@ -46,6 +46,7 @@ type Sim struct {
 	rough    int   // of 1000 messages lost, doubled or overtaken
 	liar     *machine
 	lied     bool
+	babbled  bool // somebody has said what no correct node says
 	struck   int
 	cures    []func()
 	healing  bool
