@@ -164,9 +164,20 @@ func (b *Broker) awaitReady(ctx context.Context, ready <-chan Ready, exited <-ch
 	case <-exited:
 		return fmt.Errorf("the broker ended before it was ready (%w):\n%s", b.exitErr, b.Log())
 	case <-ctx.Done():
-		b.Kill()
+		b.abort(exited)
 		return fmt.Errorf("the broker was not ready in time (%w):\n%s", ctx.Err(), b.Log())
 	}
+}
+
+// abort ends a broker that hangs, having it print what its goroutines do.
+func (b *Broker) abort(exited <-chan struct{}) {
+	if cmd, _ := b.current(); cmd != nil && cmd.Process.Signal(syscall.SIGQUIT) == nil {
+		select {
+		case <-exited:
+		case <-time.After(10 * time.Second):
+		}
+	}
+	b.Kill()
 }
 
 // Kill ends the broker with SIGKILL and waits until it is gone. One that is
