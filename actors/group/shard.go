@@ -126,8 +126,9 @@ func (s *shardActor) Receive(ctx actor.Context) {
 	case mailbox.Mail:
 		s.work(ctx, m)
 	case *actor.Stopping:
+		// The library goes on delivering until all groups have ended. A tick that was
+		// still waiting would begin anew, with groups that nobody ends.
 		s.end()
-	case *actor.Stopped:
 		s.c.alarms.unset(s.alarm)
 		s.mail.Divert(s.refuse)
 	}
