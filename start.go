@@ -236,7 +236,7 @@ func (b *Broker) startPartitions(ctx context.Context) error {
 	})
 	b.startKeeper()
 	b.startCleaner()
-	return b.replicas.AwaitReady(ctx, b.localPartitions())
+	return b.awaitPartitions(ctx)
 }
 
 // diskTimeout is how long the disk may take to answer, in ms; 0: as long as it
@@ -277,6 +277,38 @@ func preallocate(bytes int64) int64 {
 		return -1
 	}
 	return bytes
+}
+
+// awaitPartitions waits until each local replica serves or says why not.
+func (b *Broker) awaitPartitions(ctx context.Context) error {
+	for _, tp := range b.localPartitions() {
+		if err := b.awaitPartition(ctx, tp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitPartition waits for one, as long as it is to be here: its topic may be deleted
+// meanwhile, or the replica moved away.
+func (b *Broker) awaitPartition(ctx context.Context, tp messages.TopicPartition) error {
+	wanted, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ready := make(chan error, 1)
+	go func() { ready <- b.replicas.AwaitReady(wanted, []messages.TopicPartition{tp}) }()
+	for {
+		image, changed := b.cell.Next()
+		if p := image.Partition(tp); p == nil || !slices.Contains(p.Replicas, b.self.ID) {
+			cancel()
+			<-ready
+			return ctx.Err()
+		}
+		select {
+		case err := <-ready:
+			return err
+		case <-changed:
+		}
+	}
 }
 
 // localPartitions lists the partitions that have a replica here.
