@@ -208,8 +208,8 @@ cluster: $(CONSUL) netns ## faults on clusters of real processes; needs root and
 	staticcheck=$$($(GO) tool -n staticcheck) && $(CLUSTER) vet -tags cluster . && CGO_ENABLED=1 $$staticcheck -tags cluster .
 	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run '$(SCENARIO)' . -repeats $(REPEATS) -report $(CURDIR)/build/cluster-report.txt
 
-.PHONY: soak
-soak: ## a million records through key actors while everything around them fails (10 minutes)
+.PHONY: client-soak
+client-soak: ## a million records through key actors while everything around them fails (10 minutes)
 	CLIENT_SOAK_RECORDS=1000000 $(GO) test -count=1 -timeout 60m -v -run TestMuchGoesWrong ./client
 
 .PHONY: chromium
@@ -242,7 +242,7 @@ chaos: $(CONSUL) netns strace ## hurt a cluster of real processes for MINUTES, a
 
 HOURS ?= 8
 .PHONY: soak
-soak: ## the same for HOURS, with more load, on the machine's own disks
+soak: ## chaos for HOURS, with more load, on the machine's own disks
 	$(MAKE) chaos MINUTES=$$(( $(HOURS) * 60 )) RATE=150 POWER=false
 
 .PHONY: powerfs

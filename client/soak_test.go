@@ -20,7 +20,7 @@ import (
 	"understudy/client/clienttest"
 )
 
-// soakEnv says how many records TestMuchGoesWrong is to use; `make soak` uses a million.
+// soakEnv says how many records TestMuchGoesWrong is to use; `make client-soak` uses a million.
 const soakEnv = "CLIENT_SOAK_RECORDS"
 
 // soak is what has been done with the records of TestMuchGoesWrong.
