@@ -2,6 +2,7 @@ package partition
 
 import (
 	"maps"
+	"slices"
 
 	"understudy/cluster/link"
 	"understudy/cluster/replica"
@@ -64,12 +65,13 @@ func (s *surroundings) note(message any) bool {
 	return true
 }
 
-// tell gives a machine all that is known.
+// tell gives a machine all that is known, in the same order every time: which of two
+// nodes is missed first decides who is taken out of the in-sync set first.
 func (s *surroundings) tell(m *Machine) {
-	for id, epoch := range s.up {
-		m.core.PeerUp(replica.Member{ID: id, Epoch: epoch})
+	for _, id := range slices.Sorted(maps.Keys(s.up)) {
+		m.core.PeerUp(replica.Member{ID: id, Epoch: s.up[id]})
 	}
-	for id := range s.down {
+	for _, id := range slices.Sorted(maps.Keys(s.down)) {
 		m.core.PeerDown(id)
 	}
 	m.core.Isolate(s.isolated)
