@@ -43,7 +43,10 @@ type node struct {
 
 	ctx  context.Context // ends when the node stops
 	stop context.CancelFunc
-	work sync.WaitGroup
+
+	candidacy context.Context // ends when the node begins to stop: it becomes the controller no more
+	abstain   context.CancelFunc
+	work      sync.WaitGroup
 }
 
 // network is where and how a node listens and dials; tests put something in between.
@@ -73,6 +76,7 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	}
 	n := &node{b: b, r: r, wishes: newWishes(), eye: newEye(), out: newOutboxes(), lore: newLore(), throttle: newThrottle(b.cfg.NodeID, b.static)}
 	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.candidacy, n.abstain = context.WithCancel(n.ctx)
 	b.node = n
 	b.onStop("leave the cluster", func(ctx context.Context) error { return r.Leave(ctx) })
 	if err := n.identify(ctx); err != nil {
@@ -250,6 +254,7 @@ func (n *node) handOver(ctx context.Context) error {
 	if n.dead.Load() {
 		return nil
 	}
+	n.abstain()
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
 	n.depart(ctx)

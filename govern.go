@@ -23,20 +23,21 @@ func (n *node) pause(d time.Duration) bool {
 	}
 }
 
-// govern makes this node the controller whenever it can be.
+// govern makes this node the controller whenever it can be. One that has begun to
+// stop does not become it any more: it would take itself for up.
 //
 //	waiting for the lock ──held──▶ taking over ──▶ active ──lost──▶ standing down
 //	      ▲                             │            │ cut off from the others     │
 //	      └─────────────────────────────┴────────────┴──────────◀──────────────────┘
 func (n *node) govern() {
-	for n.ctx.Err() == nil {
+	for n.candidacy.Err() == nil {
 		if n.cutOff() { // another may be able to do what this one cannot
 			n.pause(retryPause)
 			continue
 		}
-		lost, err := n.r.Acquire(n.ctx)
+		lost, err := n.r.Acquire(n.candidacy)
 		if err != nil {
-			if n.ctx.Err() == nil {
+			if n.candidacy.Err() == nil {
 				n.b.log.Warn().Err(err).Msg("the controller's lock cannot be had")
 			}
 			n.pause(retryPause)
