@@ -110,8 +110,6 @@ var bugs = []bug{
 	{name: "producers-of-a-cut-tail-kept", what: "what producers wrote is remembered though it was truncated", within: 100, as: []string{"lost-write", "forgot-producer", "inconsistent-offsets"},
 		changes: one(truncating, "l.producers, l.snapshot, l.recent, l.view = nil, messages.NoOffset, nil, nil",
 			"known, at := l.producers, l.snapshot\n\tl.producers, l.snapshot, l.recent, l.view = nil, messages.NoOffset, nil, nil\n\tif BUG {\n\t\tl.producers, l.snapshot = known, at\n\t}")},
-	{name: "failed-sync-repeated", what: "a sync that failed is tried again, and believed", within: 500, as: []string{"lost-write", "actor-failed", "unreadable"},
-		changes: one(syncing, "if path, err := l.carryOut(w); err != nil {", "path, err := l.carryOut(w)\n\tif err != nil && BUG {\n\t\tpath, err = l.carryOut(w)\n\t}\n\tif err != nil {")},
 	{name: "segment-not-synced-when-complete", what: "a segment that is complete is not synced any more", within: 60, as: []string{"actor-failed", "lost-write", "unreadable"},
 		changes: one(syncing, "for _, s := range w.sealed {", "for _, s := range w.sealed {\n\t\tif BUG {\n\t\t\tcontinue\n\t\t}")},
 	{name: "directory-not-synced", what: "a new segment's name is not synced", within: 40, as: []string{"actor-failed", "lost-write"},
