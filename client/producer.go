@@ -232,8 +232,9 @@ func (w *writer) grant() {
 	}
 	for len(w.waiters) > 0 {
 		first := w.waiters[0]
+		granted := w.granted.Load() // before what is buffered: a record on its way from one to the other counts twice, and never not at all
 		buffered := w.cl.BufferedProduceRecords()
-		if w.cl.BufferedProduceBytes() >= int64(w.o.MaxBytes) || int64(w.o.MaxRecords)-buffered-w.granted.Load() < first.records {
+		if w.cl.BufferedProduceBytes() >= int64(w.o.MaxBytes) || int64(w.o.MaxRecords)-buffered-granted < first.records {
 			if buffered == 0 { // nothing will be written that could tell
 				time.AfterFunc(forgetGrants, func() { w.system.Root.Send(w.pid, roomier{}) })
 			}

@@ -92,6 +92,39 @@ func TestAFullProducerSaysSo(t *testing.T) {
 	}
 }
 
+// TestRoomIsKept has many actors send as much as they were told there is room for,
+// at the same time: none is refused.
+func TestRoomIsKept(t *testing.T) {
+	b := newBench(t, 3)
+	p := b.producer(client.ProducerOptions{MaxRecords: 64})
+	const senders, each, credit = 16, 500, 8
+	answers := make(chan any, senders*each)
+	for range senders {
+		left := each
+		b.system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+			switch m := ctx.Message().(type) {
+			case *actor.Started:
+				ctx.Request(p.PID(), client.WaitForRoom{Records: credit})
+			case client.Room:
+				for range min(left, m.Records) {
+					ctx.Request(p.PID(), &kgo.Record{Topic: b.topic})
+					left--
+				}
+				if left > 0 {
+					ctx.Request(p.PID(), client.WaitForRoom{Records: credit})
+				}
+			case *client.Delivered, *client.Failed:
+				answers <- m
+			}
+		}))
+	}
+	for range senders * each {
+		if f, ok := (<-answers).(*client.Failed); ok {
+			t.Fatal(f.Err)
+		}
+	}
+}
+
 // TestAFailureHasACause has no broker be reached in time.
 func TestAFailureHasACause(t *testing.T) {
 	b := newBench(t, 1)
