@@ -46,3 +46,35 @@ func TestManyTopicsAtOnceThroughAnyNode(t *testing.T) {
 		}
 	}
 }
+
+// TestACreatedTopicIsKnownEverywhere asks each node for a topic that another one
+// has just created, with its only replica on any of them.
+func TestACreatedTopicIsKnownEverywhere(t *testing.T) {
+	c := newCluster(t)
+	client := c.client()
+	for n := range 60 {
+		topic := fmt.Sprintf("new-%d", n)
+		create := kmsg.NewPtrCreateTopicsRequest()
+		create.TimeoutMillis = 60_000
+		wanted := kmsg.NewCreateTopicsRequestTopic()
+		wanted.Topic, wanted.NumPartitions, wanted.ReplicationFactor = topic, 1, 1
+		create.Topics = append(create.Topics, wanted)
+		created, err := create.RequestWith(t.Context(), client.Broker(n%len(c.brokers)+1))
+		if err != nil || created.Topics[0].ErrorCode != 0 {
+			t.Fatalf("%v, %+v", err, created)
+		}
+		for i := range c.brokers {
+			ask := kmsg.NewPtrMetadataRequest()
+			one := kmsg.NewMetadataRequestTopic()
+			one.Topic = &topic
+			ask.Topics = append(ask.Topics, one)
+			told, err := ask.RequestWith(t.Context(), client.Broker(i+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := kerr.ErrorForCode(told.Topics[0].ErrorCode); err != nil {
+				t.Fatalf("node %d does not know %s that node %d has created: %v", i+1, topic, n%len(c.brokers)+1, err)
+			}
+		}
+	}
+}

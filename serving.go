@@ -3,6 +3,7 @@ package understudy
 import (
 	"context"
 	"slices"
+	"time"
 
 	"understudy/cluster/metadata"
 	"understudy/messages"
@@ -14,18 +15,26 @@ type servingQuestion struct {
 	Revision int64 // of the metadata that shows them
 }
 
+// heardWithin bounds how long a change waits for nodes that only have to hear of it.
+const heardWithin = 500 * time.Millisecond
+
 // AwaitServing returns when the leaders of topics serve, wherever they are, or
-// when ctx ends: a client that is told of a leader expects it to lead.
+// when ctx ends: a client that is told of a leader expects it to lead. The other
+// nodes have heard of the topics by then, if they are quick: the client's next
+// request may go to any of them.
 func (n *node) AwaitServing(ctx context.Context, topics []string) {
 	im := n.b.cell.Image()
 	q := servingQuestion{Topics: topics, Revision: im.Revision}
 	leaders := leadersOf(im, topics)
 	n.askOthers(ctx, func(id messages.BrokerID) error {
+		within := patience(ctx)
 		if !slices.Contains(leaders, id) {
-			return nil
+			within = min(within, heardWithin)
 		}
+		asking, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
 		var none struct{}
-		return request(ctx, n, id, serving, q, &none)
+		return request(asking, n, id, serving, q, &none)
 	})
 	_ = n.awaitLed(ctx, q) // those that do not serve say so themselves
 }
