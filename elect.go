@@ -3,6 +3,7 @@ package understudy
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,11 +52,12 @@ func (n *node) allHoldings(ctx context.Context, list []messages.TopicPartition) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, knowWithin)
 	defer cancel()
-	all := n.b.holdings(list)
+	q := holdingQuestion{Partitions: list, Revision: n.b.cell.Image().Revision}
+	all := n.b.holdings(ctx, list)
 	var mu sync.Mutex
 	n.askOthers(ctx, func(id messages.BrokerID) error {
 		var known []controller.Holding
-		err := request(ctx, n, id, holding, list, &known)
+		err := request(ctx, n, id, holding, q, &known)
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, known...)
@@ -81,10 +83,29 @@ func (n *node) askOthers(ctx context.Context, one func(messages.BrokerID) error)
 	asking.Wait()
 }
 
-// holdings is what the local replicas of partitions hold.
-func (b *Broker) holdings(list []messages.TopicPartition) []controller.Holding {
+// holdingQuestion asks a node what its replicas of partitions hold.
+type holdingQuestion struct {
+	Partitions []messages.TopicPartition
+	Revision   int64 // of the metadata by which it is asked: the node may not have heard yet that a replica is its own
+}
+
+// holdings is what the replicas on this node hold.
+func (n *node) holdings(ctx context.Context, q holdingQuestion) []controller.Holding {
+	n.awaitImage(ctx, patience(ctx), func(im *metadata.Image) bool { return im.Revision >= q.Revision })
+	return n.b.holdings(ctx, q.Partitions)
+}
+
+// holdings is what the local replicas of partitions hold. It waits for those that
+// have just come to this node and are not open yet.
+func (b *Broker) holdings(ctx context.Context, list []messages.TopicPartition) []controller.Holding {
+	im := b.cell.Image()
+	here := slices.DeleteFunc(slices.Clone(list), func(tp messages.TopicPartition) bool {
+		p := im.Partition(tp)
+		return p == nil || !slices.Contains(p.Replicas, b.self.ID)
+	})
+	_ = b.replicas.AwaitReady(ctx, here) // what does not open in time is not known
 	var all []controller.Holding
-	for _, tp := range list {
+	for _, tp := range here {
 		h := b.replicas.Lookup(tp)
 		if h == nil {
 			continue
@@ -112,7 +133,9 @@ type sole struct {
 func (s sole) ElectLeaders(ctx context.Context, kind controller.ElectionKind, partitions []messages.TopicPartition) ([]controller.ElectionResult, error) {
 	var known []controller.Holding
 	if kind == controller.UncleanElection {
-		known = s.b.holdings(withoutLeader(s.b.cell.Image(), partitions))
+		knowing, cancel := context.WithTimeout(ctx, knowWithin)
+		defer cancel()
+		known = s.b.holdings(knowing, withoutLeader(s.b.cell.Image(), partitions))
 	}
 	return s.Client.ElectLeaders(ctx, kind, partitions, known)
 }

@@ -95,8 +95,10 @@ var (
 	serving = question[servingQuestion, struct{}]{24, func(ctx context.Context, n *node, q servingQuestion) (struct{}, error) {
 		return struct{}{}, n.awaitLed(ctx, q)
 	}, true}
-	holding = question[[]messages.TopicPartition, []controller.Holding]{25, func(_ context.Context, n *node, list []messages.TopicPartition) ([]controller.Holding, error) {
-		return n.b.holdings(list), nil
+	holding = question[holdingQuestion, []controller.Holding]{27, func(ctx context.Context, n *node, q holdingQuestion) ([]controller.Holding, error) {
+		ctx, cancel := context.WithTimeout(ctx, knowWithin/2) // who asks waits for as long as that, for all
+		defer cancel()
+		return n.holdings(ctx, q), nil
 	}, true}
 	recounting = question[struct{}, []Event]{12, func(_ context.Context, n *node, _ struct{}) ([]Event, error) {
 		return n.b.events.decisions(), nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -194,8 +195,15 @@ func (e *election) tellWhatThereIs(ctx context.Context, say func(string, ...any)
 	}
 }
 
+// A node that has just got a replica may not have opened it yet: it is asked so
+// often, with such a pause between.
+const (
+	heldAttempts = 20
+	heldPoll     = 100 * time.Millisecond
+)
+
 // heldBy asks one node where its replica's log ends.
-func (e *election) heldBy(ctx context.Context, node int32, topic string, partition int32) (end int64, epoch int32, err error) {
+func (e *election) heldBy(ctx context.Context, node int32, topic string, partition int32) (end int64, epoch int32, failure error) {
 	const anyReplica = -2 // and not only the leader
 	p := e.topics[topic].Partitions[partition]
 	if slices.Contains(p.OfflineReplicas, node) {
@@ -206,13 +214,26 @@ func (e *election) heldBy(ctx context.Context, node int32, topic string, partiti
 	asked := kmsg.NewListOffsetsRequestTopicPartition()
 	asked.Partition, asked.Timestamp, asked.CurrentLeaderEpoch = partition, -1, -1
 	req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: topic, Partitions: []kmsg.ListOffsetsRequestTopicPartition{asked}}}
-	resp, err := req.RequestWith(ctx, e.Broker(int(node)))
-	if err != nil {
-		return 0, 0, err
+	ask := time.NewTicker(heldPoll)
+	defer ask.Stop()
+	for range heldAttempts {
+		resp, err := req.RequestWith(ctx, e.Broker(int(node)))
+		if err != nil {
+			return 0, 0, err
+		}
+		if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+			return 0, 0, errors.New("its answer is about something else")
+		}
+		got := resp.Topics[0].Partitions[0]
+		if err = kerr.ErrorForCode(got.ErrorCode); !kerr.IsRetriable(err) {
+			return got.Offset, got.LeaderEpoch, err
+		}
+		failure = err
+		select {
+		case <-ask.C:
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		}
 	}
-	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return 0, 0, errors.New("its answer is about something else")
-	}
-	got := resp.Topics[0].Partitions[0]
-	return got.Offset, got.LeaderEpoch, kerr.ErrorForCode(got.ErrorCode)
+	return 0, 0, failure
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy"
 	hubs "understudy/cluster/local"
@@ -66,8 +70,38 @@ func until(t *testing.T, topic string, wanted func(topicDescription) bool) {
 	}
 }
 
+// everywhere waits until each of some nodes tells clients of a partition what is
+// wanted. A change is answered when the node that was asked shows it, and
+// the commands ask any node.
+func everywhere(t *testing.T, nodes []*understudy.Broker, topic string, partition int32, wanted func(kmsg.MetadataResponseTopicPartition) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	asked := kmsg.NewMetadataRequestTopic()
+	asked.Topic = &topic
+	req.Topics = append(req.Topics, asked)
+	for _, node := range nodes {
+		cl, err := kgo.NewClient(kgo.SeedBrokers(node.Addr().String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		for {
+			resp, err := req.RequestWith(ctx, cl.SeedBrokers()[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			ps := resp.Topics[0].Partitions
+			if i := slices.IndexFunc(ps, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Partition == partition }); i >= 0 && wanted(ps[i]) {
+				break
+			}
+		}
+	}
+}
+
 func TestTopicMove(t *testing.T) {
-	nodes(t, 3)
+	list := nodes(t, 3)
 	must(t, "", "topic", "create", "orders", "--partitions", "2", "--replicas", "2")
 	must(t, "a\nb\nc\n", "produce", "orders", "--partition", "1")
 	d := described(t, "orders")
@@ -77,6 +111,7 @@ func TestTopicMove(t *testing.T) {
 
 	have := must(t, "", "topic", "move", "orders", "--partition", "1", "--replicas", target, "--wait")
 	matches(t, have, `^orders-1 has moved to `+target+`\n$`)
+	everywhere(t, list, "orders", 1, func(p kmsg.MetadataResponseTopicPartition) bool { return len(p.Replicas) == 2 && p.Replicas[0] == free })
 	if p := described(t, "orders").Partitions[1]; ids(p.Replicas) != target || p.Adding != nil || p.Leader == here[0] || p.End != 3 {
 		t.Errorf("%+v", p)
 	}
@@ -100,13 +135,19 @@ func TestTopicMovesAreShown(t *testing.T) {
 	here := described(t, "orders").Partitions[0].Replicas
 	free := 6 - here[0] - here[1]
 	halt(t, list[free-1]) // so that it cannot be filled
+	left := slices.Delete(slices.Clone(list), int(free-1), int(free))
+	replicas := func(want string) func(kmsg.MetadataResponseTopicPartition) bool {
+		return func(p kmsg.MetadataResponseTopicPartition) bool { return ids(p.Replicas) == want }
+	}
 	target := fmt.Sprintf("%d,%d", free, here[1])
 	matches(t, must(t, "", "topic", "move", "orders", "--partition", "0", "--replicas", target), `^orders-0 moves to `+target)
 	all := fmt.Sprintf("%d,%d,%d", here[0], here[1], free)
+	everywhere(t, left, "orders", 0, replicas(all))
 	matches(t, must(t, "", "topic", "moves"), fmt.Sprintf(`(?m)^orders +0 +%s +%d +%d +not known$`, all, free, here[0]))
 	matches(t, must(t, "", "topic", "moves", "orders", "-o", "json"), fmt.Sprintf(`"adding": \[\n +%d\n`, free))
 	matches(t, must(t, "", "topic", "describe", "orders"), fmt.Sprintf(`down: %d; adding %d; removing %d`, free, free, here[0]))
 	matches(t, must(t, "", "topic", "move", "orders", "--partition", "0", "--cancel"), `^orders-0 does not move any more\n$`)
+	everywhere(t, left, "orders", 0, replicas(ids(here)))
 	if p := described(t, "orders").Partitions[0]; ids(p.Replicas) != ids(here) || p.Adding != nil {
 		t.Errorf("%+v", p)
 	}
@@ -123,10 +164,9 @@ func TestTopicElect(t *testing.T) {
 	must(t, "1\n2\n3\n", "produce", "orders")
 	here := described(t, "orders").Partitions[0].Replicas
 	must(t, "", "topic", "move", "orders", "--partition", "0", "--replicas", fmt.Sprintf("%d,%d", here[1], here[0]))
+	everywhere(t, list, "orders", 0, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Replicas[0] == here[1] })
 	matches(t, must(t, "", "topic", "elect", "orders"), `^orders-0 has another leader\n$`)
-	if p := described(t, "orders").Partitions[0]; p.Leader != here[1] {
-		t.Errorf("%+v", p)
-	}
+	everywhere(t, list, "orders", 0, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader == here[1] })
 
 	stay := here[0]
 	must(t, "", "topic", "create", "single", "--replicas", "1")
@@ -137,7 +177,8 @@ func TestTopicElect(t *testing.T) {
 	}
 	must(t, "1\n2\n", "produce", "single")
 	halt(t, list[only-1])
-	until(t, "single", func(d topicDescription) bool { return d.Partitions[0].Leader < 0 })
+	left := slices.Delete(slices.Clone(list), int(only-1), int(only))
+	everywhere(t, left, "single", 0, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 })
 	matches(t, must(t, "", "topic", "describe", "single"), fmt.Sprintf(`offline: comes back with node %d`, only))
 	r := run(t, strings.NewReader(""), "topic", "elect", "single")
 	if r.code != exitFailed {
@@ -147,6 +188,7 @@ func TestTopicElect(t *testing.T) {
 	refuse(t, exitFailed, "have no other leader", "topic", "elect", "single", "--unclean") // there is no other replica
 
 	must(t, "", "topic", "move", "single", "--partition", "0", "--replicas", fmt.Sprint(stay))
+	everywhere(t, left, "single", 0, func(p kmsg.MetadataResponseTopicPartition) bool { return slices.Contains(p.Replicas, stay) })
 	r = run(t, strings.NewReader(""), "topic", "elect", "single", "--unclean")
 	if r.code != exitOK {
 		t.Errorf("exit code %d: %s", r.code, r.err)
