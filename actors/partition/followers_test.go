@@ -167,3 +167,27 @@ func TestARepetitionIsKnownInTheTurnInWhichItsFirstTimeCame(t *testing.T) {
 		t.Errorf("the log ends at %d: a repetition was appended", end)
 	}
 }
+
+// TestABatchThatWasGivenUpInTheTurnInWhichItCameIsNoRepetition has a leader take a
+// batch, and hear in the same turn of a new leader that lacks it. When it leads again
+// the batch comes again.
+func TestABatchThatWasGivenUpInTheTurnInWhichItCameIsNoRepetition(t *testing.T) {
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	both := []messages.BrokerID{1, 2}
+	r.append(messages.AcksAll, records(2, 0))
+	r.settle()
+	r.flushed()
+	first := r.append(messages.AcksAll, records(3, 2))
+	r.machine.Receive(2, &replica.Message{Type: replica.TypeAppend, Epoch: 4, BrokerEpoch: 1, Base: 2, PrevEpoch: 3, EpochStart: 2})
+	r.settle()
+	r.wantRefused(first, messages.NotLeader)
+	r.machine.Assign(metadata.Partition{Replicas: both, ISR: both[:1], Leader: 1, LeaderEpoch: 5, Revision: 9})
+	again, next := r.append(messages.AcksAll, records(3, 2)), r.append(messages.AcksAll, records(4, 5))
+	r.settle()
+	r.flushed()
+	r.wantAnswer(again, 2)
+	r.wantAnswer(next, 5)
+	if end := r.stage.view.Log.End; end != 9 {
+		t.Errorf("the log ends at %d, want 9", end)
+	}
+}

@@ -342,6 +342,9 @@ func (m *Machine) changeLog(e *replica.Effects) error {
 			m.afterAppend = nil
 		}
 	}
+	// What this replica took as the leader and gave up before it was written, since
+	// another leads, is not there: a producer that sends it again does not repeat itself.
+	m.log.DropAdmitted()
 	if err == nil && e.Start > m.log.Start() {
 		m.dirty = true
 		err = m.log.SetStart(e.Start)

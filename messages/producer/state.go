@@ -148,6 +148,15 @@ func (s *State) Apply(b batch.Batch) {
 	}
 }
 
+// DropAdmitted forgets what was admitted and has not been applied: it is not going
+// to be.
+func (s *State) DropAdmitted() {
+	for id, e := range s.ahead {
+		delete(s.ahead, id)
+		s.spare = append(s.spare, e)
+	}
+}
+
 // latest is the producer's entry with all that was admitted, or nil.
 func (s *State) latest(id messages.ProducerID) *entry {
 	if len(s.ahead) > 0 {
@@ -193,7 +202,7 @@ func (s *State) Expire(nowMs, afterMs int64) int {
 // after a truncation the state is to be rebuilt from a snapshot and the batches
 // that follow it; this is for where that is not possible.
 func (s *State) TruncateTo(offset messages.Offset) {
-	clear(s.ahead)
+	s.DropAdmitted()
 	for id, e := range s.entries {
 		if e.lastOffset >= offset && !e.truncate(offset) {
 			delete(s.entries, id)

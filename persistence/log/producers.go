@@ -30,6 +30,14 @@ func (l *Log) Producers() *producer.State {
 	return s
 }
 
+// DropAdmitted forgets batches that producers were promised room for and that were not
+// appended.
+func (l *Log) DropAdmitted() {
+	if l.producers != nil {
+		l.producers.DropAdmitted()
+	}
+}
+
 // ExpireProducers is Expire of the producers' state, unless nobody has asked for
 // it yet: then it stays on disk.
 func (l *Log) ExpireProducers(nowMs, afterMs int64) int {
