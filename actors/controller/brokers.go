@@ -116,6 +116,8 @@ type takeOver struct {
 }
 
 func (c *takeOver) decide(d *decision) error {
+	// An earlier try may have registered this start, without an answer that said so.
+	c.Register = c.Register && !isRegistered(d.image(), c.Self)
 	if c.Register { // who cannot be registered keeps nobody from it
 		if err := CheckDirectory(d.image(), c.Self, d.c.o.Static); err != nil {
 			return err
@@ -152,6 +154,12 @@ func (c *takeOver) decide(d *decision) error {
 		d.returned(*self)
 	}
 	return nil
+}
+
+// isRegistered reports whether a start of a broker is registered.
+func isRegistered(im *metadata.Image, b metadata.Broker) bool {
+	now := im.Broker(b.ID)
+	return now != nil && now.Epoch == b.Epoch && now.Directory == b.Directory
 }
 
 // why is why a broker counts as down; "": it does not.

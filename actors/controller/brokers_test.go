@@ -405,3 +405,27 @@ func TestTheFirstToReturnStaysInSync(t *testing.T) {
 		next.want(then)
 	}
 }
+
+// TestATakeoverWhoseAnswerWasLostIsTriedAgain: the first try has registered the node,
+// which nobody has told it.
+func TestATakeoverWhoseAnswerWasLostIsTriedAgain(t *testing.T) {
+	s := three(t)
+	self := *s.Image().Broker(2)
+	self.Epoch++
+	wish := Takeover{Self: self, Register: true}
+	if _, err := begin(t, s.store, nil).TakeOver(ctx(t), wish); err != nil {
+		t.Fatal(err)
+	}
+	again := begin(t, s.store, nil)
+	b, err := again.TakeOver(ctx(t), wish)
+	if err != nil || b.Epoch != self.Epoch {
+		t.Errorf("taken over as %+v: %v", b, err)
+	}
+	if b := again.Image().Broker(2); !b.Up() || b.Epoch != self.Epoch {
+		t.Errorf("registered as %+v", *b)
+	}
+	again.want("1/0 [1 2 3]")
+	again.down(1)
+	again.down(3)
+	again.want("2/1 [2]")
+}
