@@ -28,7 +28,7 @@ type identity struct {
 // readIdentity reads the file, or makes an identity for a directory without one.
 func readIdentity(files vfs.FS, cluster string, node messages.BrokerID) (identity, error) {
 	id := identity{Cluster: cluster, Node: node, Directory: rand.Text()}
-	text, err := readWhole(files, identityFile, 64<<10)
+	text, err := vfs.ReadFile(files, identityFile, 64<<10)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return id, refuseAlone(files)
@@ -76,44 +76,7 @@ func (id identity) write(files vfs.FS) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(files, identityFile, append(text, '\n'))
-}
-
-// readWhole reads a file of the data directory, or as much of it as is allowed.
-func readWhole(files vfs.FS, name string, most int64) ([]byte, error) {
-	f, err := files.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	text := make([]byte, min(size, most))
-	_, err = f.ReadAt(text, 0)
-	return text, err
-}
-
-// replaceFile writes a file of the data directory durably: after a power cut there
-// is the old one or the new.
-func replaceFile(files vfs.FS, name string, text []byte) error {
-	draft := name + ".new"
-	f, err := files.Create(draft)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(text, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = files.Rename(draft, name)
-	}
-	if err != nil {
-		return err
-	}
-	return files.SyncDir(".")
+	return vfs.ReplaceFile(files, identityFile, append(text, '\n'))
 }
 
 // refuseOther keeps a directory of another cluster out of this one.

@@ -63,12 +63,12 @@ func saveCopy(files vfs.FS, im *metadata.Image) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(files, copyFile, append(fmt.Appendf(nil, "%08x\n", crc32.Checksum(text, castagnoli)), text...))
+	return vfs.ReplaceFile(files, copyFile, append(fmt.Appendf(nil, "%08x\n", crc32.Checksum(text, castagnoli)), text...))
 }
 
 // loadCopy reads the copy; nil: there is none.
 func loadCopy(files vfs.FS) (*metadata.Image, error) {
-	text, err := readWhole(files, copyFile, maxCopy)
+	text, err := vfs.ReadFile(files, copyFile, maxCopy)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

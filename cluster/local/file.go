@@ -18,6 +18,9 @@ import (
 // there is another with ".tmp" behind.
 const fileName = "metadata.log"
 
+// maxFile is far more than the metadata of any broker, in bytes.
+const maxFile = 1 << 32
+
 // keptBuffer is the largest buffer that is kept from one transaction to the
 // next, in bytes.
 const keptBuffer = 1 << 20
@@ -47,7 +50,7 @@ func openFile(fsys vfs.FS, dir string, slack int64) (*file, metadata.State, erro
 }
 
 func (f *file) open(dir string) (metadata.State, error) {
-	data, err := vfs.ReadFile(f.fs, f.name)
+	data, err := vfs.ReadFile(f.fs, f.name, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := vfs.MkdirAllSync(f.fs, dir); err != nil {
 			return metadata.State{}, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
-	"path"
 	"slices"
 
 	"understudy/cluster/replica"
@@ -107,7 +106,7 @@ func WriteCheckpoints(fs vfs.FS, file string, run int64, checkpoints map[string]
 	binary.BigEndian.PutUint64(b[12:], uint64(run))
 	binary.BigEndian.PutUint32(b[20:], uint32(len(checkpoints)))
 	binary.BigEndian.PutUint32(b[8:], crc32.Checksum(b[12:], castagnoli))
-	if err := replaceFile(fs, path.Dir(file), path.Base(file), b); err != nil {
+	if err := vfs.ReplaceFile(fs, file, b); err != nil {
 		return messages.E("write checkpoints", messages.StorageError, file, err)
 	}
 	return nil
@@ -117,7 +116,7 @@ func WriteCheckpoints(fs vfs.FS, file string, run int64, checkpoints map[string]
 // fs.ErrNotExist, a damaged one is of kind CorruptMessage; in both cases the logs
 // must be opened without checkpoints.
 func ReadCheckpoints(fs vfs.FS, file string) (run int64, checkpoints map[string]Checkpoint, err error) {
-	content, err := readFile(fs, file, maxCheckpointFile)
+	content, err := vfs.ReadFile(fs, file, maxCheckpointFile)
 	if err != nil {
 		return 0, nil, messages.E("read checkpoints", messages.StorageError, file, err)
 	}

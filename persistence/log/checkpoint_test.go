@@ -41,7 +41,7 @@ func TestCheckpointFile(t *testing.T) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
-	content, err := readFile(disk, "checkpoints", 1<<20)
+	content, err := vfs.ReadFile(disk, "checkpoints", 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func FuzzDecode(f *testing.F) {
 	if err := WriteCheckpoints(disk, "c", 1, someCheckpoints()); err != nil {
 		f.Fatal(err)
 	}
-	content, _ := readFile(disk, "c", 1<<20)
+	content, _ := vfs.ReadFile(disk, "c", 1<<20)
 	f.Add(content[checkpointHead:])
 	f.Add([]byte("log-state 1\nstart 4\ngeneration 2\ncut 1 5\n"))
 	f.Add([]byte("0\n2\n1 0\n4 40\n"))

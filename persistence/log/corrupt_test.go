@@ -45,7 +45,7 @@ func fileName(base messages.Offset, suffix string) string {
 // change reads a file, changes it and writes it back.
 func change(t testing.TB, fs vfs.FS, name string, how func([]byte) []byte) {
 	t.Helper()
-	content, err := readFile(fs, name, 1<<30)
+	content, err := vfs.ReadFile(fs, name, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"understudy/cluster/replica"
 	"understudy/messages"
+	"understudy/persistence/vfs"
 )
 
 // epochsName is Kafka's file with the start of each leader epoch. Kafka's format:
@@ -125,12 +126,12 @@ func decodeEpochs(content []byte) ([]replica.EpochStart, error) {
 
 // writeEpochs replaces the file, durably.
 func (l *Log) writeEpochs(epochs []replica.EpochStart) error {
-	return replaceFile(l.dir.FS, l.dir.Path, epochsName, encodeEpochs(epochs))
+	return vfs.ReplaceFile(l.dir.FS, l.dir.Join(epochsName), encodeEpochs(epochs))
 }
 
 // readEpochs reads the file.
 func (l *Log) readEpochs() ([]replica.EpochStart, error) {
-	content, err := readFile(l.dir.FS, l.dir.Join(epochsName), maxEpochs)
+	content, err := vfs.ReadFile(l.dir.FS, l.dir.Join(epochsName), maxEpochs)
 	if err != nil {
 		return nil, err
 	}

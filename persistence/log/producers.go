@@ -9,6 +9,7 @@ import (
 	"understudy/messages/batch"
 	"understudy/messages/producer"
 	"understudy/persistence/segment"
+	"understudy/persistence/vfs"
 )
 
 // Producer snapshots are named by the offset before which they know everything.
@@ -94,7 +95,7 @@ func (l *Log) readSnapshot(s *producer.State) (messages.Offset, error) {
 // batches themselves are there.
 func (l *Log) trySnapshot(s *producer.State, at messages.Offset) bool {
 	path := l.dir.Join(segment.Name(at, snapshotSuffix))
-	content, err := readFile(l.dir.FS, path, maxSnapshot)
+	content, err := vfs.ReadFile(l.dir.FS, path, maxSnapshot)
 	if err == nil {
 		err = s.UnmarshalBinary(content)
 	}

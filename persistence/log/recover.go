@@ -115,7 +115,7 @@ func (r *recovery) list() error {
 
 // isLeftover reports whether a file is no part of the log, or not any more.
 func isLeftover(name string) bool {
-	return slices.ContainsFunc([]string{segment.DeletedSuffix, segment.CleanedSuffix, tmpSuffix},
+	return slices.ContainsFunc([]string{segment.DeletedSuffix, segment.CleanedSuffix, vfs.TemporarySuffix},
 		func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"understudy/messages"
+	"understudy/persistence/vfs"
 )
 
 // state is what must be on disk before it is done: where the log begins, and
@@ -122,7 +123,7 @@ func (l *Log) writeState(s state) error {
 	if err := l.makeDir(); err != nil {
 		return err
 	}
-	if err := replaceFile(l.dir.FS, l.dir.Path, stateName, s.encode()); err != nil {
+	if err := vfs.ReplaceFile(l.dir.FS, l.dir.Join(stateName), s.encode()); err != nil {
 		return l.fail("write log state", l.dir.Join(stateName), err)
 	}
 	if err := l.syncNames(); err != nil {
@@ -136,7 +137,7 @@ func (l *Log) writeState(s state) error {
 
 // readState reads the state; a log that never needed one has none.
 func (l *Log) readState() (state, error) {
-	content, err := readFile(l.dir.FS, l.dir.Join(stateName), maxState)
+	content, err := vfs.ReadFile(l.dir.FS, l.dir.Join(stateName), maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return state{}, nil
 	}

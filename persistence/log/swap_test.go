@@ -43,7 +43,7 @@ func copyFiles(t testing.TB, fs vfs.FS) map[string][]byte {
 	}
 	files := map[string][]byte{}
 	for _, e := range entries {
-		if files[e.Name], err = readFile(fs, orders.String()+"/"+e.Name, 1<<30); err != nil {
+		if files[e.Name], err = vfs.ReadFile(fs, orders.String()+"/"+e.Name, 1<<30); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,7 +53,7 @@ func copyFiles(t testing.TB, fs vfs.FS) map[string][]byte {
 func writeFiles(t testing.TB, fs vfs.FS, files map[string][]byte) {
 	t.Helper()
 	for name, content := range files {
-		if err := replaceFile(fs, orders.String(), name, content); err != nil {
+		if err := vfs.ReplaceFile(fs, join(orders.String(), name), content); err != nil {
 			t.Fatal(err)
 		}
 	}

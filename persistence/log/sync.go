@@ -7,6 +7,7 @@ import (
 	"understudy/cluster/replica"
 	"understudy/messages"
 	"understudy/persistence/segment"
+	"understudy/persistence/vfs"
 )
 
 // Flush asks for everything appended so far to be made durable, and returns at
@@ -105,7 +106,7 @@ func (l *Log) carryOut(w work) (failed string, err error) {
 		}
 	}
 	if w.pending.epochs {
-		if err := replaceUnsynced(l.dir.FS, l.dir.Path, epochsName, encodeEpochs(w.epochs)); err != nil {
+		if err := vfs.ReplaceUnsynced(l.dir.FS, l.dir.Join(epochsName), encodeEpochs(w.epochs)); err != nil {
 			return l.dir.Join(epochsName), err
 		}
 		w.names = true

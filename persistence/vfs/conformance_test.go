@@ -78,7 +78,7 @@ func create(t testing.TB, fsys FS, name, content string) File {
 
 func wantContent(t testing.TB, fsys FS, name, want string) {
 	t.Helper()
-	got, err := ReadFile(fsys, name)
+	got, err := ReadFile(fsys, name, 1<<20)
 	must(t, err)
 	if string(got) != want {
 		t.Fatalf("%s holds %q, want %q", name, got, want)
@@ -361,8 +361,15 @@ func testReplaceFile(t *testing.T, fsys FS) {
 	must(t, ReplaceFile(fsys, "top", nil))
 	wantContent(t, fsys, "top", "")
 	wantNames(t, fsys, "d", "a")
-	if _, err := ReadFile(fsys, "none"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadFile(fsys, "none", 10); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("got error %v, want not exist", err)
+	}
+	must(t, ReplaceFile(fsys, "long", []byte("12345")))
+	if got, err := ReadFile(fsys, "long", 5); err != nil || string(got) != "12345" {
+		t.Errorf("got %q, error %v", got, err)
+	}
+	if got, err := ReadFile(fsys, "long", 4); err == nil {
+		t.Errorf("got %q of a file that is too long", got)
 	}
 }
 
@@ -390,7 +397,7 @@ func testRandomWrites(t *testing.T, fsys FS) {
 			must(t, f.Sync())
 		}
 	}
-	got, err := ReadFile(fsys, "a")
+	got, err := ReadFile(fsys, "a", 1<<20)
 	must(t, err)
 	if !bytes.Equal(got, model) {
 		t.Fatal("content differs from the model")

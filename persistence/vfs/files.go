@@ -2,12 +2,17 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"path"
 )
 
-// ReadFile reads a whole file.
-func ReadFile(fsys FS, name string) ([]byte, error) {
+// TemporarySuffix ends the names of files that are being written to replace others.
+const TemporarySuffix = ".tmp"
+
+// ReadFile reads a whole file. One of more than limit bytes is not what is meant,
+// and refused.
+func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
@@ -16,6 +21,9 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
+	}
+	if size > limit {
+		return nil, fmt.Errorf("%s: %d bytes are too many for what its name says", name, size)
 	}
 	data := make([]byte, size)
 	n, err := f.ReadAt(data, 0)
@@ -26,16 +34,23 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 }
 
 // ReplaceFile gives a file new content, durably and as a whole: after a power
-// cut it has the old content or the new one. It goes by way of name+".tmp".
+// cut it has the old content or the new one. It goes by way of a file with the
+// same name and TemporarySuffix.
 func ReplaceFile(fsys FS, name string, data []byte) error {
-	temporary := name + ".tmp"
-	if err := writeSynced(fsys, temporary, data); err != nil {
-		return err
-	}
-	if err := fsys.Rename(temporary, name); err != nil {
+	if err := ReplaceUnsynced(fsys, name, data); err != nil {
 		return err
 	}
 	return fsys.SyncDir(path.Dir(name))
+}
+
+// ReplaceUnsynced does the same, but leaves it to a later SyncDir of the directory
+// to make the change of names durable.
+func ReplaceUnsynced(fsys FS, name string, data []byte) error {
+	temporary := name + TemporarySuffix
+	if err := writeSynced(fsys, temporary, data); err != nil {
+		return err
+	}
+	return fsys.Rename(temporary, name)
 }
 
 // writeSynced makes a file with the content on disk; its name is not yet durable.

@@ -32,7 +32,7 @@ func TestCutLosesBytesThatWereNotSynced(t *testing.T) {
 	f.WriteAt([]byte("far"), 3*chunkSize)
 	must(t, f.Truncate(4*chunkSize))
 	wantContent(t, m.Cut(LoseAll, nil), "a", "0123456789")
-	now, err := ReadFile(m, "a")
+	now, err := ReadFile(m, "a", 1<<20)
 	must(t, err)
 	wantContent(t, m.Cut(LoseNone, nil), "a", string(now))
 	must(t, f.Sync())
@@ -124,7 +124,7 @@ func TestTornWriteLeavesAPrefix(t *testing.T) {
 	}
 	lengths, sectors := map[int]bool{}, 0
 	for seed := range uint64(400) {
-		got, err := ReadFile(m.Cut(LoseTorn, coins(seed)), "a")
+		got, err := ReadFile(m.Cut(LoseTorn, coins(seed)), "a", 1<<20)
 		must(t, err)
 		if !strings.HasPrefix(whole.String(), string(got)) || len(got) < len("start.") {
 			t.Fatalf("seed %d: %d bytes that are not a prefix", seed, len(got))
@@ -145,7 +145,7 @@ func TestLostPagesAreOldOrNew(t *testing.T) {
 	f.WriteAt(bytes.Repeat([]byte("n"), 8*pageSize), 2*pageSize)
 	counts := map[string]int{}
 	for seed := range uint64(200) {
-		got, err := ReadFile(m.Cut(LosePages, coins(seed)), "a")
+		got, err := ReadFile(m.Cut(LosePages, coins(seed)), "a", 1<<20)
 		must(t, err)
 		if len(got) < pages*pageSize || len(got) > 10*pageSize {
 			t.Fatalf("seed %d: %d bytes", seed, len(got))
@@ -171,7 +171,7 @@ func TestLostTruncationKeepsOldBytes(t *testing.T) {
 	m, f := volatile(t, old)
 	must(t, f.Truncate(100))
 	for seed := range uint64(100) {
-		got, err := ReadFile(m.Cut(LoseMixed, coins(seed)), "a")
+		got, err := ReadFile(m.Cut(LoseMixed, coins(seed)), "a", 1<<20)
 		must(t, err)
 		if len(got) < 100 || !strings.HasPrefix(old, string(got)) {
 			t.Fatalf("seed %d: %d bytes, not the old ones", seed, len(got))
@@ -209,7 +209,7 @@ func TestCutIsRepeatableAndChangesNothing(t *testing.T) {
 	dump := func(m *Mem) string {
 		var b strings.Builder
 		for _, name := range tree(t, m, ".") {
-			content, err := ReadFile(m, name)
+			content, err := ReadFile(m, name, 1<<20)
 			must(t, err)
 			fmt.Fprintf(&b, "%s %q\n", name, content)
 		}
@@ -252,14 +252,14 @@ func TestUndoOfRandomChanges(t *testing.T) {
 			case 1:
 				must(t, f.Sync())
 				var err error
-				synced, err = ReadFile(m, "a")
+				synced, err = ReadFile(m, "a", 1<<20)
 				must(t, err)
 			default:
 				b := bytes.Repeat([]byte{byte(rnd.Uint32())}, rnd.IntN(chunkSize))
 				_, err := f.WriteVAt([][]byte{b, b[:len(b)/2]}, off)
 				must(t, err)
 			}
-			got, err := ReadFile(m.Cut(LoseAll, nil), "a")
+			got, err := ReadFile(m.Cut(LoseAll, nil), "a", 1<<20)
 			must(t, err)
 			if !bytes.Equal(got, synced) {
 				t.Fatalf("seed %d: found %d bytes, want the %d that were synced", seed, len(got), len(synced))
@@ -319,7 +319,7 @@ func TestReplaceFileAtEveryCut(t *testing.T) {
 				m := start()
 				m.StopAt(n)
 				wantIs(t, ReplaceFile(m, "a", []byte("newer")), ErrCut)
-				got, err := ReadFile(m.Cut(loss, coins(seed)), "a")
+				got, err := ReadFile(m.Cut(loss, coins(seed)), "a", 1<<20)
 				must(t, err)
 				if string(got) != "old" && string(got) != "newer" {
 					t.Fatalf("cut at %d, loss %d, seed %d: found %q", n, loss, seed, got)
