@@ -234,10 +234,10 @@ MINUTES ?= 5
 RATE    ?= 50
 POWER   ?= true
 .PHONY: chaos
-chaos: $(CONSUL) netns strace ## hurt a cluster of real processes for MINUTES, and judge it; SEED=, RATE=, POWER=; needs root and a C compiler
+chaos: $(CONSUL) netns strace ## hurt a cluster of real processes for MINUTES, and judge it; SEED=, RATE=, POWER=, FAULTS=; needs root and a C compiler
 	$(CLUSTER) test -c -tags cluster -o $(CURDIR)/build/chaos.test .
 	cd integration/cluster && CONSUL_BINARY=$(CONSUL) $(CURDIR)/build/chaos.test -test.v -test.timeout 0 -test.run '^TestChaos$$' \
-		-minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) -rate $(RATE) -power=$(POWER) \
+		-minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) $(if $(FAULTS),-faults $(FAULTS)) -rate $(RATE) -power=$(POWER) \
 		-chaos-report $(CURDIR)/build/chaos.html -chaos-history $(CURDIR)/build/chaos.history
 
 HOURS ?= 8

@@ -25,6 +25,7 @@ var (
 	minutes    = flag.Float64("minutes", 0, "how long TestChaos hurts a cluster; 0: it is left out")
 	brokerFlag = flag.Int("brokers", 0, "of TestChaos, 3 to 5; 0: as the seed has it")
 	power      = flag.Bool("power", false, "TestChaos's brokers have disks in memory that forget what was not synced")
+	chaosOnly  = flag.String("faults", "", "names of the faults that TestChaos may choose, NAME,NAME...; empty: all")
 	chaosOut   = flag.String("chaos-report", "", "the HTML file that TestChaos writes")
 	chaosKeeps = flag.String("chaos-history", "", "the history that TestChaos writes; empty: none is kept")
 )

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"golang.org/x/sys/unix"
 )
 
 // ill is a fault that chaos may choose: one of TestFaults, or of those below.
@@ -56,6 +58,8 @@ func ills() (list []ill) {
 		ill{fault: fault{name: "checkpoints-lost", victim: leadOnly, happen: loseCheckpoints, heal: restart}},
 		ill{fault: fault{name: "power-cut", victim: leading, happen: cutPower, heal: restart}, can: canCutPower},
 		ill{fault: fault{name: "power-cut-of-all", happen: cutPowerOfAll, heal: restartDown}, can: canCutPower},
+		ill{fault: fault{name: "full-disk", victim: leading, lasts: true, happen: fillDisk, heal: emptySome}, can: canCutPower},
+		ill{fault: fault{name: "few-files", victim: leading, lasts: true, happen: fewFiles, heal: manyFiles}},
 		ill{fault: fault{name: "empty-disk", victim: following, happen: emptyDisk, heal: restart}},
 	)
 }
@@ -64,6 +68,9 @@ func ills() (list []ill) {
 func (c *chaos) tryOut(ctx context.Context) {
 	c.unable = append(c.unable, impossible...)
 	for _, i := range ills() {
+		if *chaosOnly != "" && !slices.Contains(strings.Split(*chaosOnly, ","), i.name) {
+			continue
+		}
 		if i.can != nil {
 			if err := i.can(ctx, c); err != nil {
 				c.unable = append(c.unable, fmt.Sprintf("%s: %v", i.name, err))
@@ -74,6 +81,9 @@ func (c *chaos) tryOut(ctx context.Context) {
 	}
 	for _, why := range c.unable {
 		c.t.Log("cannot be done here: ", why)
+	}
+	if len(c.able) == 0 {
+		c.t.Fatalf("no fault is called %s, or this machine can do none", *chaosOnly)
 	}
 }
 
@@ -284,6 +294,43 @@ func cutPowerOfAll(_ context.Context, r *round) error {
 		}
 	}
 	return nil
+}
+
+// fillDisk leaves the victim no room on its disk.
+func fillDisk(_ context.Context, r *round) error {
+	r.victim.disk.Fill(true)
+	return nil
+}
+
+func emptySome(ctx context.Context, r *round) error {
+	r.victim.disk.Fill(false)
+	return restartDown(ctx, r)
+}
+
+// fewFiles leaves the victim hardly any file or connection more than it has open.
+func fewFiles(_ context.Context, r *round) error {
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.victim.PID()))
+	if err != nil {
+		return err
+	}
+	return limitFiles(r.victim, uint64(len(open)+r.rand.IntN(3)))
+}
+
+func manyFiles(ctx context.Context, r *round) error {
+	if err := limitFiles(r.victim, math.MaxUint64); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return restartDown(ctx, r)
+}
+
+// limitFiles sets how many files a node may have open; those beyond stay open.
+func limitFiles(n *node, most uint64) error {
+	var limit unix.Rlimit
+	if err := unix.Prlimit(n.PID(), unix.RLIMIT_NOFILE, nil, &limit); err != nil {
+		return err
+	}
+	limit.Cur = min(most, limit.Max)
+	return unix.Prlimit(n.PID(), unix.RLIMIT_NOFILE, &limit, nil)
 }
 
 func canCutPower(_ context.Context, c *chaos) error {

@@ -12,6 +12,7 @@
 package powerfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
@@ -33,6 +35,8 @@ import (
 type Disk struct {
 	dir    string
 	server *fuse.Server
+
+	full atomic.Bool
 
 	mu  sync.Mutex
 	mem *vfs.Mem
@@ -80,6 +84,10 @@ func (d *Disk) Cut(rnd *rand.Rand) error {
 	d.mu.Unlock()
 	return d.mount()
 }
+
+// Fill leaves no room on the disk, or gives it back: a full disk takes no new files
+// and nothing behind the end of old ones.
+func (d *Disk) Fill(full bool) { d.full.Store(full) }
 
 // Close takes the disk away, with all that is on it.
 func (d *Disk) Close() error { return d.server.Unmount() }
@@ -216,11 +224,14 @@ func (n *node) truncate(f fs.FileHandle, size int64) syscall.Errno {
 
 // Create makes a file and opens it.
 func (n *node) Create(ctx context.Context, name string, _, _ uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	if n.d.full.Load() {
+		return nil, nil, 0, syscall.ENOSPC
+	}
 	file, err := n.d.fs().Create(n.child(name))
 	if err != nil {
 		return nil, nil, 0, errno(err)
 	}
-	return n.add(ctx, 0, false, out), &handle{file}, 0, 0
+	return n.add(ctx, 0, false, out), &handle{n.d, file}, 0, 0
 }
 
 // Open opens a file.
@@ -232,7 +243,7 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 	if err != nil {
 		return nil, 0, errno(err)
 	}
-	return &handle{file}, 0, 0
+	return &handle{n.d, file}, 0, 0
 }
 
 // Readdir lists a directory.
@@ -254,6 +265,9 @@ func (n *node) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 
 // Mkdir makes a directory.
 func (n *node) Mkdir(ctx context.Context, name string, _ uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if n.d.full.Load() {
+		return nil, syscall.ENOSPC
+	}
 	if err := n.d.fs().MkdirAll(n.child(name)); err != nil {
 		return nil, errno(err)
 	}
@@ -283,8 +297,11 @@ func (n *node) Fsync(_ context.Context, f fs.FileHandle, _ uint32) syscall.Errno
 	return errno(n.d.fs().SyncDir(n.path()))
 }
 
-// Allocate does nothing: there is always room for what is allocated ahead.
+// Allocate does nothing but look whether there is room for what is allocated ahead.
 func (n *node) Allocate(_ context.Context, _ fs.FileHandle, _, _ uint64, mode uint32) syscall.Errno {
+	if n.d.full.Load() {
+		return syscall.ENOSPC
+	}
 	if mode&keepSize == 0 {
 		return syscall.EOPNOTSUPP
 	}
@@ -298,12 +315,18 @@ const keepSize = 1
 func (n *node) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
 	const block = 4096
 	out.Bsize, out.Frsize, out.NameLen = block, block, 255
-	out.Blocks, out.Bfree, out.Bavail = 64<<30/block, 32<<30/block, 32<<30/block
+	out.Blocks = 64 << 30 / block
+	if !n.d.full.Load() {
+		out.Bfree, out.Bavail = out.Blocks/2, out.Blocks/2
+	}
 	return 0
 }
 
 // handle is an open file.
-type handle struct{ file vfs.File }
+type handle struct {
+	d    *Disk
+	file vfs.File
+}
 
 var (
 	_ fs.FileReader   = (*handle)(nil)
@@ -322,6 +345,11 @@ func (h *handle) Read(_ context.Context, into []byte, off int64) (fuse.ReadResul
 
 // Write writes, to memory that a power cut takes.
 func (h *handle) Write(_ context.Context, data []byte, off int64) (uint32, syscall.Errno) {
+	if h.d.full.Load() {
+		if size, err := h.file.Size(); err != nil || off+int64(len(data)) > size {
+			return 0, errno(cmp.Or(err, error(syscall.ENOSPC)))
+		}
+	}
 	n, err := h.file.WriteAt(data, off)
 	return uint32(n), errno(err)
 }

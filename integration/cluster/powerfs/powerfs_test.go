@@ -4,9 +4,11 @@ package powerfs
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -81,6 +83,35 @@ func TestWhatWasNotSyncedGoes(t *testing.T) {
 	}
 	if lost < 20 {
 		t.Errorf("only %d of 40 cuts lost anything", lost)
+	}
+}
+
+// TestAFullDisk takes nothing new, and everything again when there is room.
+func TestAFullDisk(t *testing.T) {
+	d, dir := mounted(t)
+	name := filepath.Join(dir, "file")
+	must(t, os.WriteFile(name, []byte("before"), 0o600))
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	d.Fill(true)
+	if _, err := f.WriteAt([]byte("more"), 6); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a longer file: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "new"), nil, 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a new file: %v", err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a new directory: %v", err)
+	}
+	_, err = f.WriteAt([]byte("behind"), 0)
+	must(t, err)
+	must(t, f.Sync())
+	d.Fill(false)
+	_, err = f.WriteAt([]byte(" more"), 6)
+	must(t, err)
+	if have, err := os.ReadFile(name); err != nil || string(have) != "behind more" {
+		t.Errorf("%q, %v", have, err)
 	}
 }
 
