@@ -19,7 +19,7 @@ func (s *subscriber) assign(ctx context.Context, _ *kgo.Client, given map[string
 	committed := s.committedFor(ctx, given)
 	for topic, partitions := range given {
 		for _, n := range partitions {
-			f := &flow{s: s, topic: topic, partition: n, lanes: map[string]*lane{}, children: map[string]*lane{}}
+			f := &flow{s: s, topic: topic, partition: n, lanes: map[string]*lane{}, children: map[string]*lane{}, aside: map[*lane]bool{}}
 			f.ctx, f.stop = context.WithCancel(context.Background())
 			f.front.next, f.front.epoch = -1, -1
 			if at, ok := committed.Lookup(topic, n); ok && at.At >= 0 {
@@ -127,6 +127,7 @@ func (s *subscriber) retire(flows []*flow, undrained map[*flow]bool) {
 				s.o.Log.Warn().Err(err).Str("topic", f.topic).Int32("partition", f.partition).Msg("its actors take long to stop")
 			}
 			f.forget()
+			s.cl.ResumeFetchPartitions(map[string][]int32{f.topic: {f.partition}})
 			s.told(Revoked{s.o.Group, f.topic, f.partition, !undrained[f]})
 		})
 	}

@@ -33,6 +33,7 @@ type item struct {
 	attempts int         // deliveries so far; the lane's
 	done     atomic.Bool // acknowledged, or among the dead letters
 	freed    atomic.Bool // takes no room any more
+	stands   bool        // it is its lane's mark, which stands for those that were put aside
 }
 
 func newItem(f *flow, r *kgo.Record) *item {

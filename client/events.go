@@ -25,6 +25,15 @@ type (
 		Partition    int32
 		Drained      bool
 	}
+	// SetAside tells that an actor has more waiting than it will soon have done, while
+	// others have no room: from an offset on its records are put aside, and read again
+	// later. See MaxAside.
+	SetAside struct {
+		Group, Topic string
+		Partition    int32
+		Route        string // what the options' By gave for the records
+		Offset       int64
+	}
 	// Retried tells that a record has failed and will come again.
 	Retried struct {
 		Record  *kgo.Record
@@ -49,6 +58,8 @@ func (s *subscriber) told(event any) {
 		s.o.Log.Info().Str("topic", e.Topic).Int32("partition", e.Partition).Int64("offset", e.Offset).Msg("partition assigned")
 	case Revoked:
 		s.o.Log.Info().Str("topic", e.Topic).Int32("partition", e.Partition).Bool("drained", e.Drained).Msg("partition revoked")
+	case SetAside:
+		s.o.Log.Info().Str("topic", e.Topic).Int32("partition", e.Partition).Str("route", e.Route).Int64("offset", e.Offset).Msg("an actor is slow; its records are put aside")
 	case Retried:
 		s.metrics.retries.Inc()
 		aboutRecord(s.o.Log.Debug(), e.Record).Int("attempt", e.Attempt).Dur("after_ms", e.After).Err(e.Cause).Msg("record failed and will come again")
@@ -105,15 +116,21 @@ func (c lagCollector) inFlight() *prometheus.Desc {
 	return prometheus.NewDesc("understudy_client_in_flight_records", "Records that were polled and are not acknowledged.", nil, c.labels)
 }
 
+func (c lagCollector) aside() *prometheus.Desc {
+	return prometheus.NewDesc("understudy_client_aside_records", "Records of slow actors that are not kept, and will be read again.", nil, c.labels)
+}
+
 // Describe is of prometheus.Collector.
 func (c lagCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.lag()
 	out <- c.inFlight()
+	out <- c.aside()
 }
 
 // Collect is of prometheus.Collector.
 func (c lagCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.inFlight(), prometheus.GaugeValue, float64(c.s.room.records.Load()))
+	out <- prometheus.MustNewConstMetric(c.aside(), prometheus.GaugeValue, float64(c.s.aside.Load()))
 	for _, f := range c.s.assigned() {
 		f.mu.Lock()
 		lag := max(f.watermark-f.front.offset(), 0)

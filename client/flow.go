@@ -34,6 +34,11 @@ type flow struct {
 	released *release         // somebody waits for the work to end
 	quiet    bool             // it has ended, and that was told
 	burying  int              // records on their way to the dead letters
+	aside    map[*lane]bool   // the lanes of which something was put aside
+	reading  *reading         // of what was; nil: none
+	paused   bool             // nothing more is polled
+	first    *lane            // the first of all
+	mixed    bool             // there have been others
 }
 
 // saved is a commit.
@@ -135,10 +140,17 @@ func (f *flow) Receive(ctx actor.Context) {
 		f.checkReleased()
 	case tick:
 		f.passivate(ctx, m.now)
+		f.readAgain()
+		f.pauseOrResume()
+	case press:
+		f.press(m.now)
+	case reread:
+		f.takeBack(ctx, m)
 	case *actor.Terminated:
 		f.ended(ctx, m.Who)
 	case *release:
 		f.released, f.quiet = m, false
+		f.forgetAside()
 		f.giveUpQueues()
 		f.checkReleased()
 	}
@@ -151,25 +163,40 @@ func (f *flow) route(ctx actor.Context, items []*item) {
 		name := f.s.o.By(it.record.Load())
 		l := last
 		if l == nil || l.name != name {
-			if l = f.lanes[name]; l == nil {
-				l = &lane{flow: f, name: name}
-				l.begin()
-				f.lanes[name] = l
-			}
+			l = f.laneOf(name)
 			if last != nil {
 				f.feed(ctx, last)
 			}
 			last = l
 		}
-		it.lane = l
-		l.queue = append(l.queue, it)
+		if l.aside.n > 0 {
+			f.putAside(l, it)
+			continue
+		}
+		l.add(it)
 	}
+	f.pauseOrResume()
 	if last != nil {
 		f.feed(ctx, last)
 	}
 	if f.released != nil {
 		f.giveUpQueues()
 	}
+}
+
+// laneOf gives the lane of that name.
+func (f *flow) laneOf(name string) *lane {
+	l := f.lanes[name]
+	if l == nil {
+		l = &lane{flow: f, name: name}
+		l.begin()
+		f.lanes[name] = l
+	}
+	if f.first == nil {
+		f.first = l
+	}
+	f.mixed = f.mixed || l.name != f.first.name
+	return l
 }
 
 // feed sends a lane's actor what there is room for.
@@ -193,6 +220,9 @@ func (f *flow) feed(ctx actor.Context, l *lane) {
 			ctx.Send(l.pid, d)
 		}
 		f.s.metrics.delivered.Add(float64(len(batch)))
+	}
+	if l.aside.n > 0 {
+		f.readAgain()
 	}
 }
 
@@ -291,9 +321,9 @@ func (f *flow) ended(ctx actor.Context, who *actor.PID) {
 	delete(f.children, who.Id)
 	l.pid, l.stopping = nil, false
 	l.begin() // what it left undone is for its successor
-	if len(l.queue) > 0 {
+	if len(l.queue) > 0 || l.aside.n > 0 {
 		f.feed(ctx, l)
-	} else if !l.paused {
+	} else if !l.paused && l.aside.n == 0 {
 		delete(f.lanes, l.name)
 	}
 	f.checkReleased()

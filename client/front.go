@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -29,7 +30,7 @@ type front struct {
 // been acknowledged.
 type entry struct {
 	span
-	item  *item // nil: acknowledged, all of them
+	item  *item // nil: acknowledged, all of them. One with no record: it was put aside
 	epoch int32 // of the last one's leader
 }
 
@@ -100,11 +101,19 @@ func (f *front) offset() int64 {
 	return f.next
 }
 
-// beyond are the ranges beyond the front that have been acknowledged.
+// maxBeyond is how many ranges beyond the front are looked for: more would not fit
+// into a commit.
+const maxBeyond = maxMetadata / 2
+
+// beyond are the ranges beyond the front that have been acknowledged, the first ones
+// if they are many.
 func (f *front) beyond() []span {
 	var spans []span
 	open := false
 	for i := range f.entries {
+		if !open && len(spans) == maxBeyond {
+			return spans
+		}
 		switch e := &f.entries[i]; {
 		case !e.done():
 			open = false
@@ -121,11 +130,51 @@ func (f *front) beyond() []span {
 // left are the records that have not been acknowledged.
 func (f *front) left() (items []*item) {
 	for i := range f.entries {
-		if e := &f.entries[i]; !e.done() {
+		if e := &f.entries[i]; !e.done() && !e.aside() {
 			items = append(items, e.item)
 		}
 	}
 	return items
+}
+
+// aside reports whether the record was put aside: it is neither acknowledged nor
+// kept, and will be read again.
+func (e *entry) aside() bool { return e.item != nil && e.item.stands }
+
+// at is where the first entry is that begins at an offset or behind it.
+func (f *front) at(offset int64) int {
+	i, _ := slices.BinarySearchFunc(f.entries, offset, func(e entry, offset int64) int { return cmp.Compare(e.first, offset) })
+	return i
+}
+
+// putAside has the mark of its lane stand for an item.
+func (f *front) putAside(it, mark *item) {
+	if i := f.at(it.offset); i < len(f.entries) && f.entries[i].item == it {
+		f.entries[i].item = mark
+	}
+}
+
+// takeBack gives the entry of a record that was put aside; nil if it was not.
+func (f *front) takeBack(offset int64) *entry {
+	if i := f.at(offset); i < len(f.entries) && f.entries[i].first == offset && f.entries[i].aside() {
+		return &f.entries[i]
+	}
+	return nil
+}
+
+// lost takes note that records of the offsets from and up to are not there any more,
+// and gives the lanes of those that were put aside.
+func (f *front) lost(from, to int64) (lanes []*lane) {
+	for i := f.at(from); i < len(f.entries) && f.entries[i].first < to; i++ {
+		if e := &f.entries[i]; e.aside() {
+			lanes = append(lanes, e.item.lane)
+			e.item = nil
+		}
+	}
+	if len(lanes) > 0 {
+		f.advance()
+	}
+	return lanes
 }
 
 // What lies beyond the front is kept in the commit's metadata, as text:

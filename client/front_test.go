@@ -170,3 +170,44 @@ func FuzzDecodeBeyond(f *testing.F) {
 		}
 	})
 }
+
+// TestWhatIsAsideKeepsItsPlace puts records aside, merges, and takes some back; others
+// turn out not to be there any more.
+func TestWhatIsAsideKeepsItsPlace(t *testing.T) {
+	f := front{next: 0}
+	l := &lane{}
+	mark := &item{lane: l, stands: true}
+	var items []*item
+	for offset := int64(0); offset < 20; offset += 2 { // 0, 2, … 18
+		items = append(items, record(offset))
+		f.add(items[len(items)-1])
+	}
+	for _, i := range []int{1, 3, 4, 8} { // 2, 6, 8, 16
+		f.putAside(items[i], mark)
+	}
+	for _, i := range []int{0, 2, 5, 6} { // 0, 4, 10, 12
+		items[i].done.Store(true)
+	}
+	f.advance()
+	f.merge()
+	if f.offset() != 2 || !slices.Equal(f.beyond(), []span{{4, 4}, {10, 12}}) || len(f.left()) != 2 {
+		t.Errorf("%d %v, left %d", f.offset(), f.beyond(), len(f.left()))
+	}
+	for offset, want := range map[int64]bool{1: false, 2: true, 4: false, 8: true, 11: false, 14: false, 16: true, 99: false} {
+		if have := f.takeBack(offset) != nil; have != want {
+			t.Errorf("%d is aside: %v", offset, have)
+		}
+	}
+	back := record(8)
+	f.takeBack(8).item = back
+	if lanes := f.lost(2, 8); !slices.Equal(lanes, []*lane{l, l}) || f.offset() != 8 {
+		t.Errorf("%d lost, %d", len(lanes), f.offset())
+	}
+	back.done.Store(true)
+	if f.advance(); f.offset() != 14 {
+		t.Errorf("%d", f.offset())
+	}
+	if lanes := f.lost(9, 30); len(lanes) != 1 || len(f.left()) != 2 {
+		t.Errorf("%d lost, %d left", len(lanes), len(f.left()))
+	}
+}

@@ -33,6 +33,25 @@ type lane struct {
 	paused   bool    // for a failed record, the first of queue
 	stopping bool
 	lastSent time.Time
+
+	got   int // records that have come into queue and were not put aside
+	pace  pace
+	aside aside
+}
+
+// pace is how far a lane had come when its subscription last ran out of room.
+type pace struct {
+	at   time.Time
+	done int
+}
+
+// aside is what of a lane was put aside: its records from some offset on are in the
+// log, and nowhere else, until they are read again.
+type aside struct {
+	n      int      // how many
+	from   int64    // none of them has a lower offset
+	mark   *item    // stands for them in the front
+	missed *reading // it has passed some of them
 }
 
 // run is the time from one failure of a lane to the next. A delivery belongs to
@@ -71,7 +90,23 @@ func (l *lane) begin() {
 
 // idle reports whether nothing is to be done, or being done.
 func (l *lane) idle() bool {
-	return len(l.queue) == 0 && !l.paused && l.run.outstanding.Load() == 0
+	return len(l.queue) == 0 && l.aside.n == 0 && !l.paused && l.run.outstanding.Load() == 0
+}
+
+// slow reports whether the lane's queue would take longer than a second to work off
+// as fast as it has been since the last time that this was asked.
+func (l *lane) slow(now time.Time) bool {
+	done := l.got - len(l.queue) - int(l.run.outstanding.Load())
+	since, went := now.Sub(l.pace.at), done-l.pace.done
+	l.pace = pace{now, done}
+	return since < 4*pressEvery && float64(went) < float64(len(l.queue))*since.Seconds()
+}
+
+// add puts a record at the end of the queue.
+func (l *lane) add(it *item) {
+	it.lane = l
+	l.queue = append(l.queue, it)
+	l.got++
 }
 
 // room is how many records may be sent to the actor now.

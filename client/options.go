@@ -66,6 +66,17 @@ type SubscriptionOptions struct {
 	// Kafka client fetches ahead comes on top, at most MaxBytes from each broker.
 	MaxRecords int
 	MaxBytes   int64
+	// MaxAside bounds how many records of actors that block, are slow, or wait for a
+	// record's next attempt, are put aside when such actors take up the room that
+	// others need. Of these records only the offset is kept, in some 64 bytes; they
+	// are read once more when their actor has worked off what it has, for which an
+	// eighth of MaxRecords and MaxBytes, and 1 MiB for each partition, come on top.
+	// When so many are aside, partitions with such an actor are paused. So is one
+	// with an actor for all of it. 0 means fifty times MaxRecords, -1 that none are.
+	//
+	// An actor that blocks keeps some 128 records: about MaxRecords/128 of them may
+	// block at the same time before they hold up others.
+	MaxAside int
 	// IdleAfter is how long an actor lives without a record. It is stopped then,
 	// and comes back with the next one. 0 means five minutes.
 	IdleAfter time.Duration
@@ -111,6 +122,7 @@ func (o SubscriptionOptions) complete() (SubscriptionOptions, error) {
 	o.SessionTimeout = orElse(o.SessionTimeout, 45*time.Second)
 	o.MaxRecords = orElse(o.MaxRecords, 10_000)
 	o.MaxBytes = orElse(o.MaxBytes, 64<<20)
+	o.MaxAside = orElse(o.MaxAside, 50*o.MaxRecords)
 	o.IdleAfter = orElse(o.IdleAfter, 5*time.Minute)
 	o.Retry.Attempts = orElse(o.Retry.Attempts, 10)
 	o.Retry.Initial = orElse(o.Retry.Initial, 100*time.Millisecond)
@@ -138,7 +150,8 @@ func (o SubscriptionOptions) clientOptions() []kgo.Opt {
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.FetchMaxBytes(int32(min(o.MaxBytes, 50<<20))),
-		kgo.AllowAutoTopicCreation(), // of the dead letters
+		kgo.AllowAutoTopicCreation(),             // of the dead letters
+		kgo.FetchMaxWait(500 * time.Millisecond), // a partition that was paused is not fetched before the fetch under way ends
 	}
 	if o.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(o.InstanceID))

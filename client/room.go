@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// room bounds what is in flight in a subscription. One goroutine asks and takes;
-// any gives back.
+// room bounds what is in flight in a subscription. One goroutine asks; any takes and
+// gives back.
 type room struct {
 	records atomic.Int64
 	bytes   atomic.Int64
 	max     struct{ records, bytes int64 }
-	size    int64 // bytes of a record, on the average of the last ones; of who asks
+	size    atomic.Int64 // bytes of a record, on the average of the last ones
 
 	waited atomic.Bool // freed is not nil
 	mu     sync.Mutex
@@ -26,10 +26,8 @@ const firstSize = 64 << 10
 func (r *room) take(records int, bytes int64) {
 	r.records.Add(int64(records))
 	r.bytes.Add(bytes)
-	if r.size == 0 {
-		r.size = bytes / int64(records)
-	}
-	r.size = (r.size + bytes/int64(records) + 1) / 2
+	size := bytes / int64(records)
+	r.size.Store((orElse(r.size.Load(), size) + size + 1) / 2)
 }
 
 // give notes what no longer is.
@@ -53,14 +51,17 @@ func (r *room) any() bool {
 	return r.records.Load() < r.max.records && r.bytes.Load() < r.max.bytes
 }
 
+// extra reports whether there is room for one more of the records that are read
+// again, which have an eighth of their own.
+func (r *room) extra() bool {
+	return r.records.Load() < r.max.records+(r.max.records+7)/8 && r.bytes.Load() < r.max.bytes+r.max.bytes/8
+}
+
 // ask gives for how many records there is room, if they are as large as the last
 // ones. If for none, it gives what is closed when there is.
 func (r *room) ask() (records int, freed <-chan struct{}) {
 	if r.any() {
-		size := r.size
-		if size == 0 {
-			size = firstSize
-		}
+		size := orElse(r.size.Load(), firstSize)
 		return int(min(r.max.records-r.records.Load(), 1+max(r.max.bytes-r.bytes.Load(), 0)/size)), nil
 	}
 	r.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -37,6 +38,8 @@ type subscriber struct {
 	room    room
 	pool    pool // of goroutines that the actors run on
 	metrics metrics
+	aside   atomic.Int64 // records that were put aside
+	pressed time.Time    // when there was last too little room; of who polls
 
 	ctx  context.Context // of polls
 	stop context.CancelFunc
@@ -63,6 +66,10 @@ func Subscribe(system *actor.ActorSystem, o SubscriptionOptions) (*Subscription,
 		return nil, err
 	}
 	s := &subscriber{o: o, system: system, flows: map[place]*flow{}, ready: make(chan struct{})}
+	if err := kgo.ValidateOpts(o.readingOptions()...); err != nil && o.MaxAside >= 0 {
+		o.Log.Warn().Err(err).Msg("with these options of the Kafka client nothing can be put aside")
+		s.o.MaxAside = -1
+	}
 	s.room.max.records, s.room.max.bytes = int64(o.MaxRecords), o.MaxBytes
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	props := *o.Actor
@@ -169,11 +176,19 @@ func (s *subscriber) poll() {
 func (s *subscriber) awaitRoom() (n int, ok bool) {
 	for gathered := false; ; {
 		n, freed := s.room.ask()
+		if freed != nil || s.room.little(n) {
+			s.press()
+		}
 		switch {
 		case freed != nil:
+			again := time.NewTimer(pressEvery)
 			select {
 			case <-freed:
+			case <-again.C:
 			case <-s.ctx.Done():
+			}
+			again.Stop()
+			if s.ctx.Err() != nil {
 				return 0, false
 			}
 		case !gathered && s.room.little(n):
@@ -188,6 +203,18 @@ func (s *subscriber) awaitRoom() (n int, ok bool) {
 		default:
 			return n, true
 		}
+	}
+}
+
+// press has partitions put aside what their slow actors have waiting, now and then.
+func (s *subscriber) press() {
+	now := time.Now()
+	if s.o.MaxAside < 0 || now.Sub(s.pressed) < pressEvery {
+		return
+	}
+	s.pressed = now
+	for _, f := range s.assigned() {
+		f.tell(press{now})
 	}
 }
 
