@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"understudy/client"
@@ -19,9 +22,49 @@ import (
 
 const patience = 2 * time.Minute // before a test gives up; no test passes by waiting for it
 
-func open(t *testing.T, c *clienttest.Cluster) *state.Store {
+// brokersEnv names brokers that the tests are to use, HOST:PORT,…, such as Apache
+// Kafka's. Without it each test has a broker of its own.
+const brokersEnv = "CLIENT_TEST_BROKERS"
+
+// names keeps the topics and groups of tests that share brokers apart.
+var names atomic.Int64
+
+// bench is a cluster, with a topic of orders, and names for what is made of them.
+type bench struct {
+	brokers                       []string
+	orders, counters, sums, group string
+}
+
+func start(t *testing.T) *bench {
 	t.Helper()
-	s, err := state.Open(t.Context(), state.Options{Brokers: c.Addrs(), Topic: "counters", Partitions: 3, Patience: patience})
+	unique := fmt.Sprintf("-%d-%d", os.Getpid(), names.Add(1))
+	b := &bench{orders: "orders" + unique, counters: "counters" + unique, sums: "sums" + unique, group: "tellers" + unique}
+	if given := os.Getenv(brokersEnv); given != "" {
+		b.brokers = strings.Split(given, ",")
+	} else {
+		b.brokers = clienttest.Start(t, 1).Addrs()
+	}
+	cl := b.client(t)
+	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 3, 1, nil, b.orders); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// client gives a Kafka client that lives as long as the test.
+func (b *bench) client(t *testing.T, options ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.brokers...), kgo.UnknownTopicRetries(-1), kgo.MetadataMinAge(10 * time.Millisecond)}, options...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+func open(t *testing.T, b *bench) *state.Store {
+	t.Helper()
+	s, err := state.Open(t.Context(), state.Options{Brokers: b.brokers, Topic: b.counters, Partitions: 3, Patience: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,28 +72,14 @@ func open(t *testing.T, c *clienttest.Cluster) *state.Store {
 	return s
 }
 
-func start(t *testing.T) *clienttest.Cluster {
-	t.Helper()
-	c := clienttest.Start(t, 1)
-	if err := c.CreateTopic(t.Context(), "orders", 3, nil); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // write produces the records from and up to, over so many keys.
-func write(t *testing.T, c *clienttest.Cluster, from, to, keys int) {
+func write(t *testing.T, c *bench, from, to, keys int) {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Addrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
 	var records []*kgo.Record
 	for i := from; i < to; i++ {
-		records = append(records, &kgo.Record{Topic: "orders", Key: fmt.Appendf(nil, "key-%d", i%keys), Value: fmt.Append(nil, i)})
+		records = append(records, &kgo.Record{Topic: c.orders, Key: fmt.Appendf(nil, "key-%d", i%keys), Value: fmt.Append(nil, i)})
 	}
-	if err := cl.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+	if err := c.client(t).ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -168,7 +197,7 @@ func TestStateIsThereAgain(t *testing.T) {
 			for life := range 3 {
 				store := open(t, c)
 				s, err := client.Subscribe(system, client.SubscriptionOptions{
-					Brokers: c.Addrs(), Topics: []string{"orders"}, Group: fmt.Sprint("again-", life%2), By: client.ByKey,
+					Brokers: c.brokers, Topics: []string{c.orders}, Group: fmt.Sprint(c.group, "-", life%2), By: client.ByKey,
 					CommitEvery: 10 * time.Millisecond, IdleAfter: time.Nanosecond,
 					Retry: client.Retry{Initial: time.Millisecond, Max: time.Millisecond},
 					Actor: actors(store, l, fail)[kind],
@@ -193,13 +222,13 @@ func TestWhatIsEmittedIsWrittenFirst(t *testing.T) {
 	store := open(t, c)
 	system := actor.NewActorSystem()
 	s, err := client.Subscribe(system, client.SubscriptionOptions{
-		Brokers: c.Addrs(), Topics: []string{"orders"}, Group: "emitters", By: client.ByKey,
+		Brokers: c.brokers, Topics: []string{c.orders}, Group: c.group, By: client.ByKey,
 		Actor: state.Handler(store, func(turn *state.Turn, s *tally, r *kgo.Record) error {
 			if turn.Fresh != (s.N == 0) {
 				t.Errorf("fresh: %v, after %d records", turn.Fresh, s.N)
 			}
 			s.N++
-			turn.Emit(&kgo.Record{Topic: "sums", Key: r.Key, Value: fmt.Append(nil, s.N)})
+			turn.Emit(&kgo.Record{Topic: c.sums, Key: r.Key, Value: fmt.Append(nil, s.N)})
 			return nil
 		}),
 	})
@@ -212,12 +241,7 @@ func TestWhatIsEmittedIsWrittenFirst(t *testing.T) {
 		}
 	}()
 	write(t, c, 0, 30, 1)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Addrs()...), kgo.ConsumeTopics("sums"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.UnknownTopicRetries(-1), kgo.MetadataMinAge(10*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := c.client(t, kgo.ConsumeTopics(c.sums), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for i := 1; i <= 30; {
@@ -272,12 +296,12 @@ func TestOthersSeeWhatWasWritten(t *testing.T) {
 func TestATopicThatForgetsIsRefused(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	_, err := state.Open(t.Context(), state.Options{Brokers: c.Addrs(), Topic: "orders"})
+	_, err := state.Open(t.Context(), state.Options{Brokers: c.brokers, Topic: c.orders})
 	if err == nil || !strings.Contains(err.Error(), "cleanup.policy") {
 		t.Error(err)
 	}
 	open(t, c)
-	_, err = state.Open(t.Context(), state.Options{Brokers: c.Addrs(), Topic: "counters", Partitions: 4})
+	_, err = state.Open(t.Context(), state.Options{Brokers: c.brokers, Topic: c.counters, Partitions: 4})
 	if err == nil || !strings.Contains(err.Error(), "3 partitions") {
 		t.Error(err)
 	}

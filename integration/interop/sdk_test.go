@@ -3,6 +3,7 @@ package interop
 import (
 	"os"
 	"os/exec"
+	"path"
 	"testing"
 
 	"understudy/integration/reference"
@@ -11,12 +12,6 @@ import (
 // TestTheActorSDK runs the SDK's own tests against Apache Kafka, and against the
 // server that the other tests use.
 func TestTheActorSDK(t *testing.T) {
-	binary := t.TempDir() + "/client.test"
-	build := exec.Command("go", "test", "-c", "-o", binary, "./client")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	addrs := map[string]string{"the server": server.addr}
 	if os.Getenv(referenceEnv) == "" {
 		k, err := reference.Start(t.Context(), reference.Options{Jars: toolsDir(), Dir: t.TempDir()})
@@ -30,15 +25,23 @@ func TestTheActorSDK(t *testing.T) {
 		}()
 		addrs["Apache Kafka"] = k.Addrs()[0]
 	}
-	for name, addr := range addrs {
-		t.Run(name, func(t *testing.T) {
-			// Those that kill brokers, and examples, have brokers of their own.
-			run := exec.CommandContext(t.Context(), binary, "-test.timeout=15m", "-test.run=^Test", "-test.skip=MuchGoesWrong|Readme")
-			run.Dir = "../../client"
-			run.Env = append(os.Environ(), "CLIENT_TEST_BROKERS="+addr)
-			if out, err := run.CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
+	for _, pkg := range []string{"client", "client/state"} {
+		binary := path.Join(t.TempDir(), "sdk.test")
+		build := exec.Command("go", "test", "-c", "-o", binary, "./"+pkg)
+		build.Dir = "../.."
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for name, addr := range addrs {
+			t.Run(pkg+" on "+name, func(t *testing.T) {
+				// Those that kill brokers, and examples, have brokers of their own.
+				run := exec.CommandContext(t.Context(), binary, "-test.timeout=15m", "-test.run=^Test", "-test.skip=MuchGoesWrong|Readme")
+				run.Dir = path.Join("../..", pkg)
+				run.Env = append(os.Environ(), "CLIENT_TEST_BROKERS="+addr)
+				if out, err := run.CombinedOutput(); err != nil {
+					t.Errorf("%v\n%s", err, out)
+				}
+			})
+		}
 	}
 }
