@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -17,10 +18,12 @@ import (
 func (s *subscriber) assign(ctx context.Context, _ *kgo.Client, given map[string][]int32) {
 	<-s.ready
 	committed := s.committedFor(ctx, given)
+	_, generation := s.cl.GroupMetadata()
 	for topic, partitions := range given {
 		for _, n := range partitions {
 			f := &flow{s: s, topic: topic, partition: n, lanes: map[string]*lane{}, children: map[string]*lane{}, aside: map[*lane]bool{}}
 			f.ctx, f.stop = context.WithCancel(context.Background())
+			f.assignment = Assignment{s.o.Group, generation, rand.Uint64()}
 			f.front.next, f.front.epoch = -1, -1
 			if at, ok := committed.Lookup(topic, n); ok && at.At >= 0 {
 				f.front.next, f.front.epoch = at.At, at.LeaderEpoch

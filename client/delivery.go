@@ -21,6 +21,20 @@ type Delivery struct {
 	over atomic.Bool // no longer outstanding
 }
 
+// Assignment is one time for which a subscription has a partition. Of two assignments
+// of a partition within a group the later has the higher generation, or the same if a
+// static member was replaced, as long as the group is not deleted. So what an actor
+// writes somewhere can be told from what comes late from a member that has lost the
+// partition, and does not know it yet.
+type Assignment struct {
+	Group      string
+	Generation int32
+	ID         uint64 // by chance; no two assignments share it
+}
+
+// Assignment gives the assignment for which the record is delivered.
+func (d *Delivery) Assignment() Assignment { return d.item.flow.assignment }
+
 // item is a record on its way through a subscription.
 type item struct {
 	offset int64

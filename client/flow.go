@@ -15,12 +15,13 @@ import (
 // children are the actors that the records are for. What is above the line is
 // shared; below it everything is the actor's.
 type flow struct {
-	s         *subscriber
-	topic     string
-	partition int32
-	pid       *actor.PID
-	ctx       context.Context // of what is written for it; ends when its actors stop
-	stop      context.CancelFunc
+	s          *subscriber
+	topic      string
+	partition  int32
+	assignment Assignment
+	pid        *actor.PID
+	ctx        context.Context // of what is written for it; ends when its actors stop
+	stop       context.CancelFunc
 
 	mu        sync.Mutex
 	front     front

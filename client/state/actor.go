@@ -66,6 +66,8 @@ type keeper[S, C any] struct {
 	o     Sourcing[S, C]
 
 	known   bool
+	line    line // that it writes
+	begun   bool // it has its snapshot
 	state   *S
 	fresh   bool
 	next    int64   // index of the next change
@@ -79,7 +81,7 @@ func (k *keeper[S, C]) Receive(ctx actor.Context) {
 	if !ok {
 		return
 	}
-	if err := k.handle(ctx, d.Record); err != nil {
+	if err := k.handle(ctx, line(d.Assignment()), d.Record); err != nil {
 		k.known = false
 		d.Fail(err)
 		return
@@ -87,11 +89,11 @@ func (k *keeper[S, C]) Receive(ctx actor.Context) {
 	d.Ack()
 }
 
-func (k *keeper[S, C]) handle(ctx actor.Context, r *kgo.Record) error {
+func (k *keeper[S, C]) handle(ctx actor.Context, as line, r *kgo.Record) error {
 	work := context.Background() // bounded by the store's patience
 	name := string(r.Key)
 	if !k.known {
-		if err := k.restore(work, name); err != nil {
+		if err := k.restore(work, as, name); err != nil {
 			return err
 		}
 	}
@@ -115,7 +117,7 @@ func (k *keeper[S, C]) handle(ctx actor.Context, r *kgo.Record) error {
 }
 
 // restore reads what is known.
-func (k *keeper[S, C]) restore(ctx context.Context, name string) error {
+func (k *keeper[S, C]) restore(ctx context.Context, as line, name string) error {
 	j, err := k.store.Load(ctx, name)
 	if err != nil {
 		return err
@@ -137,8 +139,11 @@ func (k *keeper[S, C]) restore(ctx context.Context, name string) error {
 		}
 		k.next, k.from = e.Index+1, e.From
 	}
-	for _, e := range j.Changes {
-		k.pending = append(k.pending, e.Index)
+	k.line, k.begun = as, j.line == as
+	if k.begun {
+		for _, e := range j.Changes {
+			k.pending = append(k.pending, e.Index)
+		}
 	}
 	k.known = true
 	return nil
@@ -152,40 +157,52 @@ func (k *keeper[S, C]) persist(ctx context.Context, name string, changes []C, fr
 	if len(changes) == 0 {
 		return nil
 	}
-	data, err := json.Marshal(changes)
-	if err != nil {
-		return err
+	if k.begun {
+		if err := k.append(ctx, name, changes, from); err != nil {
+			return err
+		}
 	}
-	if err := k.store.Append(ctx, name, Entry{Index: k.next, Data: data, From: from}); err != nil {
-		return err
-	}
-	k.pending = append(k.pending, k.next)
 	k.next++
 	for _, change := range changes {
 		k.o.Apply(k.state, change)
 	}
-	if len(k.pending) < k.o.SnapshotEvery {
+	if k.begun && len(k.pending) < k.o.SnapshotEvery {
 		return nil
 	}
 	return k.snapshot(ctx, name, from)
 }
 
-// snapshot writes the state, and removes the changes that have led to it.
+// append writes changes.
+func (k *keeper[S, C]) append(ctx context.Context, name string, changes []C, from Source) error {
+	data, err := json.Marshal(changes)
+	if err != nil {
+		return err
+	}
+	if err := k.store.put(ctx, key{line: k.line, name: name, index: k.next}, Entry{Index: k.next, Data: data, From: from}); err != nil {
+		return err
+	}
+	k.pending = append(k.pending, k.next)
+	return nil
+}
+
+// snapshot writes the state, and removes the changes that have led to it, and what
+// others have written who have lost the partition.
 func (k *keeper[S, C]) snapshot(ctx context.Context, name string, from Source) error {
 	data, err := json.Marshal(k.state)
 	if err != nil {
 		return err
 	}
-	if err := k.store.Snapshot(ctx, name, Entry{Index: k.next, Data: data, From: from}); err != nil {
+	if err := k.store.put(ctx, key{line: k.line, name: name, snapshot: true}, Entry{Index: k.next, Data: data, From: from}); err != nil {
 		return err
 	}
+	k.begun = true
 	if len(k.pending) > 0 {
-		if err := k.store.Drop(ctx, name, k.pending...); err != nil {
+		if err := k.store.drop(ctx, k.line, name, k.pending); err != nil {
 			return err
 		}
 		k.pending = nil
 	}
-	return nil
+	return k.store.remove(ctx, name, k.line.supersedes)
 }
 
 // emit writes records to other topics.

@@ -23,6 +23,12 @@
 // acknowledgement was lost, does not change the state twice. What is emitted is
 // written before, and may so be written twice.
 //
+// A member that has lost a partition may not know it yet, and write once more. That
+// does no harm: each assignment of a partition writes the states of its keys under keys
+// of its own, beginning with a snapshot, and what counts is what has come furthest in
+// the topic that is consumed. What such a member emits is written, though: whoever
+// reads it must be ready for records that come twice.
+//
 // Each process holds in memory what is in the partitions of the topic from which
 // its actors have asked for anything. If the topic has as many partitions as the
 // one that is consumed, these are the ones whose records it is given.

@@ -3,7 +3,6 @@ package state
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"sync"
 
@@ -14,6 +13,8 @@ import (
 type Journal struct {
 	Snapshot *Entry  // nil: none
 	Changes  []Entry // by index; those that the snapshot covers may still be among them
+
+	line line
 }
 
 // Since are the changes that the snapshot does not cover.
@@ -34,17 +35,11 @@ type part struct {
 
 	mu       sync.Mutex
 	followed bool
-	journals map[string]*journal
-	next     int64         // after the last offset that was taken in
-	moved    chan struct{} // closed when next changes
-	queue    *pass         // who asks from now on waits for this one; nil: nobody asks
-	passing  bool          // somebody carries passes out
-}
-
-// journal is what is known of a Journal.
-type journal struct {
-	snapshot *Entry
-	changes  map[int64]Entry
+	journals map[string][]*entries // by name: their lines
+	next     int64                 // after the last offset that was taken in
+	moved    chan struct{}         // closed when next changes
+	queue    *pass                 // who asks from now on waits for this one; nil: nobody asks
+	passing  bool                  // somebody carries passes out
 }
 
 // pass is one reading of a partition to what its end was when the pass began. All
@@ -55,7 +50,7 @@ type pass struct {
 }
 
 func newPart(n int32) *part {
-	return &part{n: n, journals: map[string]*journal{}, moved: make(chan struct{})}
+	return &part{n: n, journals: map[string][]*entries{}, moved: make(chan struct{})}
 }
 
 // takeIn notes what was written.
@@ -64,46 +59,69 @@ func (p *part) takeIn(records []*kgo.Record) {
 	defer p.mu.Unlock()
 	for _, r := range records {
 		p.next = r.Offset + 1
-		name, index, snapshot, ok := parseKey(string(r.Key))
-		if !ok {
-			continue
-		}
-		j := p.journals[name]
-		if j == nil {
-			j = &journal{changes: map[int64]Entry{}}
-			p.journals[name] = j
-		}
-		e := entryOf(r)
-		switch {
-		case snapshot && r.Value == nil:
-			j.snapshot = nil
-		case snapshot:
-			j.snapshot = &e
-		case r.Value == nil:
-			delete(j.changes, index)
-		default:
-			e.Index = index
-			j.changes[index] = e
-		}
-		if j.snapshot == nil && len(j.changes) == 0 {
-			delete(p.journals, name)
+		if k, ok := parseKey(string(r.Key)); ok {
+			p.put(k, r)
 		}
 	}
 	close(p.moved)
 	p.moved = make(chan struct{})
 }
 
-// journal gives a copy of a journal, whose data must not be changed.
-func (p *part) journal(name string) (j Journal) {
+// put takes in one record. The lock is held.
+func (p *part) put(k key, r *kgo.Record) {
+	lines := p.journals[k.name]
+	at := slices.IndexFunc(lines, func(e *entries) bool { return e.line == k.line })
+	if at < 0 {
+		at, lines = len(lines), append(lines, &entries{line: k.line})
+	}
+	if lines[at].put(k, r); lines[at].empty() {
+		lines = slices.Delete(lines, at, at+1)
+	}
+	if len(lines) == 0 {
+		delete(p.journals, k.name)
+		return
+	}
+	p.journals[k.name] = lines
+}
+
+// journal gives a copy of the line that counts.
+func (p *part) journal(name string) Journal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := p.journals[name]
-	if known == nil {
-		return j
+	var best *entries
+	for _, e := range p.journals[name] {
+		if e.whole() && (best == nil || e.ahead(best)) {
+			best = e
+		}
 	}
-	j.Snapshot = known.snapshot
-	j.Changes = slices.SortedFunc(maps.Values(known.changes), func(a, b Entry) int { return cmp.Compare(a.Index, b.Index) })
-	return j
+	if best == nil {
+		return Journal{}
+	}
+	return best.journal()
+}
+
+// remove gives the records that remove lines of a journal, but for those that have
+// been removed.
+func (p *part) remove(name string, which func(line) bool) (tombs []*kgo.Record, lines []*entries) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.journals[name] {
+		if !e.removed && which(e.line) {
+			e.removed = true
+			lines = append(lines, e)
+			tombs = append(tombs, e.tombs(name)...)
+		}
+	}
+	return tombs, lines
+}
+
+// keep takes note that lines could not be removed.
+func (p *part) keep(lines []*entries) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range lines {
+		e.removed = false
+	}
 }
 
 // catchUp returns when everything is taken in that was written before the call.

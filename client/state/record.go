@@ -12,6 +12,8 @@ import (
 //
 //	s/NAME            a snapshot; value: the state, header "index"
 //	c/NAME/INDEX      a change; value: the change. INDEX has 20 digits
+//	w/LINE/s/NAME     the same of a line of its own, see line.go:
+//	w/LINE/c/NAME/…   LINE is GENERATION-ID-GROUP, with an ID of 16 hexadecimal digits
 //	mark              who reads up to here has read all that was written before
 //
 // The header "from" says which record of another topic led to it, if one did. A
@@ -19,6 +21,7 @@ import (
 const (
 	snapshotPrefix = "s/"
 	changePrefix   = "c/"
+	linePrefix     = "w/"
 	markKey        = "mark"
 	indexDigits    = 20
 
@@ -50,34 +53,59 @@ func (s Source) covers(other Source) bool {
 	return s.Topic == other.Topic && s.Partition == other.Partition && s.Offset >= other.Offset && s.Topic != ""
 }
 
-func snapshotKey(name string) []byte { return []byte(snapshotPrefix + name) }
+// key says where in a state topic an entry is.
+type key struct {
+	line     line
+	name     string
+	snapshot bool
+	index    int64 // of a change
+}
 
-func changeKey(name string, index int64) []byte {
-	return fmt.Appendf(nil, "%s%s/%0*d", changePrefix, name, indexDigits, index)
+// bytes is the key as it is written.
+func (k key) bytes() []byte {
+	text := changePrefix + k.name
+	if k.snapshot {
+		text = snapshotPrefix + k.name
+	}
+	if k.line != (line{}) {
+		text = linePrefix + k.line.String() + "/" + text
+	}
+	if k.snapshot {
+		return []byte(text)
+	}
+	return fmt.Appendf(nil, "%s/%0*d", text, indexDigits, k.index)
 }
 
 // parseKey takes a key apart. ok is false for those that are none of ours.
-func parseKey(key string) (name string, index int64, snapshot, ok bool) {
-	if name, ok = strings.CutPrefix(key, snapshotPrefix); ok {
-		return name, 0, true, true
+func parseKey(text string) (k key, ok bool) {
+	if rest, of := strings.CutPrefix(text, linePrefix); of {
+		name, rest, _ := strings.Cut(rest, "/")
+		if k.line, ok = parseLine(name); !ok {
+			return key{}, false
+		}
+		text = rest
 	}
-	name, ok = strings.CutPrefix(key, changePrefix)
+	if k.name, k.snapshot = strings.CutPrefix(text, snapshotPrefix); k.snapshot {
+		return k, true
+	}
+	name, ok := strings.CutPrefix(text, changePrefix)
 	at := len(name) - indexDigits - 1
 	if !ok || at < 0 || name[at] != '/' {
-		return "", 0, false, false
+		return key{}, false
 	}
 	for _, digit := range []byte(name[at+1:]) {
-		if digit < '0' || digit > '9' || index > (1<<63-1-9)/10 {
-			return "", 0, false, false
+		if digit < '0' || digit > '9' || k.index > (1<<63-1-9)/10 {
+			return key{}, false
 		}
-		index = 10*index + int64(digit-'0')
+		k.index = 10*k.index + int64(digit-'0')
 	}
-	return name[:at], index, false, true
+	k.name = name[:at]
+	return k, true
 }
 
 // record is the entry under a key.
-func (e Entry) record(key []byte) *kgo.Record {
-	r := &kgo.Record{Key: key, Value: e.Data}
+func (e Entry) record(k key) *kgo.Record {
+	r := &kgo.Record{Key: k.bytes(), Value: e.Data}
 	if r.Value == nil {
 		r.Value = []byte{} // nil would remove it
 	}

@@ -173,39 +173,57 @@ func (s *Store) Load(ctx context.Context, name string) (Journal, error) {
 
 // Append writes a change. It returns when that is on every in-sync replica.
 func (s *Store) Append(ctx context.Context, name string, e Entry) error {
-	return s.write(ctx, name, e.record(changeKey(name, e.Index)))
+	return s.put(ctx, key{name: name, index: e.Index}, e)
 }
 
 // Snapshot writes a snapshot: what the changes with lower indexes have led to.
 func (s *Store) Snapshot(ctx context.Context, name string, e Entry) error {
-	return s.write(ctx, name, e.record(snapshotKey(name)))
+	return s.put(ctx, key{name: name, snapshot: true}, e)
+}
+
+// put writes an entry.
+func (s *Store) put(ctx context.Context, k key, e Entry) error {
+	return s.write(ctx, k.name, e.record(k))
 }
 
 // Drop removes the changes with the given indexes.
 func (s *Store) Drop(ctx context.Context, name string, indexes ...int64) error {
+	return s.drop(ctx, line{}, name, indexes)
+}
+
+func (s *Store) drop(ctx context.Context, of line, name string, indexes []int64) error {
 	records := make([]*kgo.Record, len(indexes))
 	for i, index := range indexes {
-		records[i] = &kgo.Record{Key: changeKey(name, index)}
+		records[i] = &kgo.Record{Key: key{line: of, name: name, index: index}.bytes()}
 	}
 	return s.write(ctx, name, records...)
 }
 
 // DropSnapshot removes the snapshot.
 func (s *Store) DropSnapshot(ctx context.Context, name string) error {
-	return s.write(ctx, name, &kgo.Record{Key: snapshotKey(name)})
+	return s.write(ctx, name, &kgo.Record{Key: key{name: name, snapshot: true}.bytes()})
 }
 
 // Delete removes a journal.
 func (s *Store) Delete(ctx context.Context, name string) error {
-	j, err := s.Load(ctx, name)
-	if err != nil {
+	if _, err := s.Load(ctx, name); err != nil {
 		return err
 	}
-	records := []*kgo.Record{{Key: snapshotKey(name)}}
-	for _, c := range j.Changes {
-		records = append(records, &kgo.Record{Key: changeKey(name, c.Index)})
+	return s.remove(ctx, name, func(line) bool { return true })
+}
+
+// remove removes lines of a journal.
+func (s *Store) remove(ctx context.Context, name string, which func(line) bool) error {
+	p := s.part(name)
+	tombs, lines := p.remove(name, which)
+	if len(tombs) == 0 {
+		return nil
 	}
-	return s.write(ctx, name, records...)
+	err := s.write(ctx, name, tombs...)
+	if err != nil {
+		p.keep(lines)
+	}
+	return err
 }
 
 // write writes records of one journal, in their order.
