@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -44,7 +43,7 @@ type session struct {
 	duration  time.Duration
 	warmup    time.Duration
 	settle    time.Duration // of systems that get better with time
-	churn     int64         // bytes written and deleted before each system starts
+	touch     int64         // bytes of memory that are written to before each measurement
 	out       string
 	results   results
 	failed    int // what could not be measured
@@ -84,12 +83,12 @@ func run() error {
 type length struct {
 	rounds                   int
 	duration, warmup, settle time.Duration
-	churnMiB                 int64
+	touchMiB                 int64
 }
 
 var (
-	fullLength  = length{3, 10 * time.Second, 2 * time.Second, 90 * time.Second, 4096}
-	quickLength = length{1, 5 * time.Second, time.Second, 20 * time.Second, 0}
+	fullLength  = length{3, 10 * time.Second, 2 * time.Second, 90 * time.Second, 8192}
+	quickLength = length{1, 5 * time.Second, time.Second, 20 * time.Second, 4096}
 )
 
 func parse() (*session, error) {
@@ -106,7 +105,7 @@ func parse() (*session, error) {
 	flag.DurationVar(&s.duration, "duration", usual.duration, "of each load")
 	flag.DurationVar(&s.warmup, "warmup", usual.warmup, "before each load")
 	flag.DurationVar(&s.settle, "settle", usual.settle, "load that Kafka gets before its first figures, for its compiler")
-	churn := flag.Int64("churn-mib", usual.churnMiB, "MiB written and deleted before each system starts, so that all find the page cache alike")
+	touch := flag.Int64("touch-mib", usual.touchMiB, "MiB of memory written to and freed before each measurement, so that all find it alike")
 	flag.StringVar(&s.out, "out", "../../build/peers", "where the results go")
 	flag.StringVar(&s.lab.dir, "dir", "", "where data is kept meanwhile; empty: a folder in that for results")
 	flag.StringVar(&s.lab.consul, "consul", os.Getenv("CONSUL_BINARY"), "Consul's binary, or HOST:PORT of an agent that runs")
@@ -119,7 +118,7 @@ func parse() (*session, error) {
 		}
 		return nil, nil
 	}
-	s.churn = *churn << 20
+	s.touch = *touch << 20
 	if s.lab.dir == "" {
 		s.lab.dir = filepath.Join(s.out, "data")
 	}
@@ -165,7 +164,7 @@ func (s *session) visit(ctx context.Context, round int, k kind) (err error) {
 	if len(todo) == 0 {
 		return nil
 	}
-	if err := s.prepare(); err != nil {
+	if err := s.lab.fresh(); err != nil {
 		return err
 	}
 	note("round %d: %s", round, k.name)
@@ -178,31 +177,57 @@ func (s *session) visit(ctx context.Context, round int, k kind) (err error) {
 	}
 	note("   started in %.2f s", time.Since(began).Seconds())
 	defer func() {
-		if stopErr := sys.Stop(); stopErr != nil {
+		if stopErr := sys.Stop(); stopErr != nil && !todo[len(todo)-1].ruins {
 			note("   %s did not stop well: %v", k.name, stopErr)
 		}
 	}()
 	if k.warm {
 		s.warm(ctx, k, sys)
 	}
-	for _, x := range todo {
-		t := &trial{kind: k, system: sys, lab: &s.lab, load: x.load, duration: s.duration, warmup: s.warmup}
-		f, err := x.run(ctx, t)
-		if ctx.Err() != nil {
-			return ctx.Err()
+	for i, x := range todo {
+		if i > 0 && todo[i-1].ruins {
+			if sys, err = s.renew(ctx, k, sys); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			note("   %-18s failed: %v", x.name, err)
-			s.failed++
-			continue
-		}
-		note("   %-18s %s", x.name, f)
-		s.results.Samples = append(s.results.Samples, sample{round, x.name, k.name, f})
-		if err := s.results.write(s.out); err != nil {
+		if err := s.measure(ctx, round, k, sys, x); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// renew starts a system anew that has lost nodes.
+func (s *session) renew(ctx context.Context, k kind, sys system) (system, error) {
+	_ = sys.Stop() // some of its nodes did not stop well, as was asked
+	if err := s.lab.fresh(); err != nil {
+		return sys, err
+	}
+	renewed, err := k.start(ctx, &s.lab)
+	if err != nil {
+		return sys, fmt.Errorf("%s did not start anew: %w", k.name, err)
+	}
+	return renewed, nil
+}
+
+// measure runs one scenario on a system and keeps its figures.
+func (s *session) measure(ctx context.Context, round int, k kind, sys system, x scenario) error {
+	if err := touchMemory(s.touch); err != nil {
+		return err
+	}
+	t := &trial{kind: k, system: sys, lab: &s.lab, load: x.load, duration: s.duration, warmup: s.warmup}
+	f, err := x.run(ctx, t)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		note("   %-18s failed: %v", x.name, err)
+		s.failed++
+		return nil
+	}
+	note("   %-18s %s", x.name, f)
+	s.results.Samples = append(s.results.Samples, sample{round, x.name, k.name, f})
+	return s.results.write(s.out)
 }
 
 // warm loads a system in the ways in which it will be measured.
@@ -213,25 +238,6 @@ func (s *session) warm(ctx context.Context, k kind, sys system) {
 			note("   warm-up failed: %v", err)
 		}
 	}
-}
-
-// prepare empties the data directory and has the page cache written to.
-func (s *session) prepare() error {
-	if err := s.lab.fresh(); err != nil {
-		return err
-	}
-	if s.churn == 0 {
-		return nil
-	}
-	f, err := os.Create(s.lab.path("churn"))
-	if err != nil {
-		return err
-	}
-	block := randomBytes(1 << 20)
-	for left := s.churn; left > 0 && err == nil; left -= int64(len(block)) {
-		_, err = f.Write(block)
-	}
-	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 }
 
 // String lists figures in the order of tables.

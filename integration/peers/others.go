@@ -18,14 +18,19 @@ import (
 	"understudy/integration/reference"
 )
 
-// startKafka starts Kafka with its defaults, but for the replicas; on a machine that
-// is busy a node may take longer to register.
-func startKafka(ctx context.Context, l *lab) (system, error) {
-	return reference.Start(ctx, reference.Options{
-		Jars: l.jars, Dir: l.path("kafka"), Nodes: nodes,
-		Settings: []string{"default.replication.factor=3", "min.insync.replicas=2", "transaction.state.log.replication.factor=3", "initial.broker.registration.timeout.ms=180000"},
-		Flags:    []string{"-Xms1024m", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"},
-	})
+// startKafka starts so many nodes of Kafka with its defaults, but for the replicas; on
+// a machine that is busy a node may take longer to register.
+func startKafka(size int) func(context.Context, *lab) (system, error) {
+	return func(ctx context.Context, l *lab) (system, error) {
+		return reference.Start(ctx, reference.Options{
+			Jars: l.jars, Dir: l.path("kafka"), Nodes: size,
+			Settings: []string{
+				fmt.Sprint("default.replication.factor=", size), fmt.Sprint("min.insync.replicas=", min(2, size)),
+				fmt.Sprint("transaction.state.log.replication.factor=", size), "initial.broker.registration.timeout.ms=180000",
+			},
+			Flags: []string{"-Xms1024m", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"},
+		})
+	}
 }
 
 // processes is a system of plain processes.

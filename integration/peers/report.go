@@ -75,7 +75,7 @@ func (r *results) write(dir string) error {
 }
 
 // columns are the figures in the order in which they stand in tables.
-var columns = []string{throughput, perSecond, brokerCPU, clientCPU, resident, ackP50, ackP99, seenP50, seenP99, seconds, idleCPU, gapSeconds}
+var columns = []string{throughput, perSecond, brokerCPU, clientCPU, resident, ackP50, ackP99, seenP50, seenP99, seconds, idleCPU, idleMiB, gapSeconds}
 
 func (r *results) markdown() string {
 	var b strings.Builder

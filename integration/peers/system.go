@@ -21,6 +21,14 @@ type system interface {
 	Stop() error
 }
 
+// revivable is a system whose nodes can be stopped in order, one at a time, and
+// started again.
+type revivable interface {
+	system
+	StopNode(i int) error
+	StartNode(ctx context.Context, i int) error
+}
+
 // kind is a system in one of its modes.
 type kind struct {
 	name  string // in tables
@@ -28,6 +36,7 @@ type kind struct {
 	start func(context.Context, *lab) (system, error)
 	topic map[string]string // settings of the topics that are made
 	only  string            // the one topic that there is; "": topics are made
+	alone bool              // one node, and so one replica of everything
 	nats  bool              // does not speak Kafka's protocol
 	warm  bool              // gets better with time, and needs a longer warm-up
 }
@@ -44,21 +53,32 @@ type lab struct {
 const (
 	understudy, understudyCached = "understudy", "understudy-cached"
 	kafka, kafkaSynced           = "kafka", "kafka-synced"
+	understudyAlone, kafkaAlone  = "understudy-alone", "kafka-alone"
 	natsDefault, natsSynced      = "nats", "nats-synced"
 	bare, bareCached             = "skeleton", "skeleton-cached"
 	sink                         = "sink"
 )
 
 var kinds = []kind{
-	{name: understudy, about: "three on disk (the default)", start: startUnderstudy},
-	{name: understudyCached, about: "three in memory (write.caching=true)", start: startUnderstudy, topic: map[string]string{"write.caching": "true"}},
-	{name: kafka, about: "three in memory (the default)", start: startKafka, warm: true},
-	{name: kafkaSynced, about: "three on disk (flush.messages=1)", start: startKafka, topic: map[string]string{"flush.messages": "1"}, warm: true},
+	{name: understudy, about: "three on disk (the default)", start: startUnderstudy(nodes)},
+	{name: understudyCached, about: "three in memory (write.caching=true)", start: startUnderstudy(nodes), topic: map[string]string{"write.caching": "true"}},
+	{name: kafka, about: "three in memory (the default)", start: startKafka(nodes), warm: true},
+	{name: kafkaSynced, about: "three on disk (flush.messages=1)", start: startKafka(nodes), topic: map[string]string{"flush.messages": "1"}, warm: true},
+	{name: understudyAlone, about: "one node, on disk", start: startUnderstudy(1), alone: true},
+	{name: kafkaAlone, about: "one node, in memory", start: startKafka(1), alone: true, warm: true},
 	{name: natsDefault, about: "two in memory (the default)", start: startNATS(false), nats: true},
 	{name: natsSynced, about: "two on disk (sync_interval: always)", start: startNATS(true), nats: true},
 	{name: bare, about: "three on disk", start: startSkeleton(true, false), only: skeletonTopic},
 	{name: bareCached, about: "three in memory", start: startSkeleton(false, false), only: skeletonTopic},
 	{name: sink, about: "nothing is kept: the client's ceiling", start: startSkeleton(false, true), only: skeletonTopic},
+}
+
+// replicas is how many there are of everything.
+func (k kind) replicas() int16 {
+	if k.alone {
+		return 1
+	}
+	return nodes
 }
 
 func kindOf(name string) (kind, error) {

@@ -29,39 +29,49 @@ type cluster struct {
 	brokers []*process.Broker
 }
 
-func startUnderstudy(ctx context.Context, l *lab) (system, error) {
-	c := &cluster{}
-	if err := c.start(ctx, l); err != nil {
-		return nil, errors.Join(err, c.Stop())
+// startUnderstudy starts so many nodes: one of them alone, without Consul.
+func startUnderstudy(size int) func(context.Context, *lab) (system, error) {
+	return func(ctx context.Context, l *lab) (system, error) {
+		c := &cluster{}
+		if err := c.start(ctx, l, size); err != nil {
+			return nil, errors.Join(err, c.Stop())
+		}
+		return c, nil
 	}
-	return c, nil
 }
 
-func (c *cluster) start(ctx context.Context, l *lab) error {
-	agent := l.consul
-	if strings.Contains(agent, "/") {
-		agent = "127.0.0.1:8500"
-		c.consul = exec.Command(l.consul, "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "error")
-		c.consul.Stdout, c.consul.Stderr = io.Discard, os.Stderr
-		if err := c.consul.Start(); err != nil {
+func (c *cluster) start(ctx context.Context, l *lab, size int) error {
+	var args []string
+	if size > 1 {
+		agent, err := c.findConsul(ctx, l.consul)
+		if err != nil {
 			return err
 		}
+		name := fmt.Sprintf("peers-%d", time.Now().UnixNano()) // an agent may remember earlier ones
+		args = []string{"--cluster", name, "--consul", agent, "--link-listen", "127.0.0.1:0"}
 	}
-	if err := awaitConsul(ctx, agent); err != nil {
-		return err
-	}
-	name := fmt.Sprintf("peers-%d", time.Now().UnixNano()) // an agent may remember earlier ones
-	for i := range nodes {
-		b, err := process.Start(ctx, process.Options{
-			DataDir: l.path(fmt.Sprint("understudy-", i)), Ready: startLimit,
-			Args: []string{"--cluster", name, "--consul", agent, "--link-listen", "127.0.0.1:0"},
-		})
+	for i := range size {
+		b, err := process.Start(ctx, process.Options{DataDir: l.path(fmt.Sprint("understudy-", i)), Ready: startLimit, Args: args})
 		if err != nil {
 			return err
 		}
 		c.brokers = append(c.brokers, b)
 	}
 	return nil
+}
+
+// findConsul gives the address of an agent that is ready: the one that runs, or one
+// that is started from the binary.
+func (c *cluster) findConsul(ctx context.Context, agent string) (string, error) {
+	if strings.Contains(agent, "/") {
+		c.consul = exec.Command(agent, "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "error")
+		c.consul.Stdout, c.consul.Stderr = io.Discard, os.Stderr
+		if err := c.consul.Start(); err != nil {
+			return "", err
+		}
+		agent = "127.0.0.1:8500"
+	}
+	return agent, awaitConsul(ctx, agent)
 }
 
 // awaitConsul waits until the agent knows a leader.
@@ -109,6 +119,10 @@ func (c *cluster) PIDs() (pids []int) {
 	}
 	return pids
 }
+
+func (c *cluster) StopNode(i int) error { return c.brokers[i].Stop(startLimit) }
+
+func (c *cluster) StartNode(ctx context.Context, i int) error { return c.brokers[i].Restart(ctx) }
 
 func (c *cluster) Stop() error {
 	ended := make(chan error, len(c.brokers))

@@ -87,12 +87,8 @@ func (k *Kafka) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	for _, n := range k.nodes {
-		select {
-		case <-n.out.seen:
-		case <-n.exited:
-			return fmt.Errorf("Kafka ended:\n%s", n.out.String())
-		case <-ctx.Done():
-			return fmt.Errorf("Kafka did not start (%w):\n%s", ctx.Err(), n.out.String())
+		if err := n.await(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -101,8 +97,7 @@ func (k *Kafka) start(ctx context.Context) error {
 // launch formats one node's directory and starts its process.
 func (k *Kafka) launch(ctx context.Context, id, port, controller int, voters string) error {
 	name := filepath.Join(k.options.Dir, fmt.Sprint("node", id))
-	n := &node{addr: fmt.Sprintf("127.0.0.1:%d", port), data: name + "-logs", exited: make(chan struct{})}
-	n.out = &Output{seen: make(chan struct{}), want: "Kafka Server started"}
+	n := &node{addr: fmt.Sprintf("127.0.0.1:%d", port), data: name + "-logs"}
 	lines := append([]string{
 		"process.roles=broker,controller",
 		fmt.Sprint("node.id=", id),
@@ -129,16 +124,67 @@ func (k *Kafka) launch(ctx context.Context, id, port, controller int, voters str
 	if n.cmd, err = Java(context.WithoutCancel(ctx), k.options.Jars, flags, "kafka.Kafka", file); err != nil {
 		return err
 	}
-	n.cmd.Stdout, n.cmd.Stderr = n.out, n.out
-	if err := n.cmd.Start(); err != nil {
+	if err := n.run(); err != nil {
 		return err
 	}
 	k.nodes = append(k.nodes, n)
+	return nil
+}
+
+// run starts the node's process.
+func (n *node) run() error {
+	cmd, exited := n.cmd, make(chan struct{})
+	n.out = &Output{seen: make(chan struct{}), want: "Kafka Server started"}
+	n.exited = exited
+	cmd.Stdout, cmd.Stderr = n.out, n.out
+	if err := cmd.Start(); err != nil {
+		return err
+	}
 	go func() {
-		_ = n.cmd.Wait() // 143, which says that it was stopped
-		close(n.exited)
+		_ = cmd.Wait() // 143, which says that it was stopped
+		close(exited)
 	}()
 	return nil
+}
+
+// await waits until the node serves.
+func (n *node) await(ctx context.Context) error {
+	select {
+	case <-n.out.seen:
+		return nil
+	case <-n.exited:
+		return fmt.Errorf("Kafka ended:\n%s", n.out.String())
+	case <-ctx.Done():
+		return fmt.Errorf("Kafka did not start (%w):\n%s", ctx.Err(), n.out.String())
+	}
+}
+
+// StopNode ends one node in order.
+func (k *Kafka) StopNode(i int) error {
+	n := k.nodes[i]
+	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	late := time.NewTimer(stopLimit)
+	defer late.Stop()
+	select {
+	case <-n.exited:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("node %d of Kafka did not end within %v", i, stopLimit)
+	}
+}
+
+// StartNode starts a node that was stopped, and waits until it serves.
+func (k *Kafka) StartNode(ctx context.Context, i int) error {
+	n, before := k.nodes[i], k.nodes[i].cmd
+	n.cmd = exec.Command(before.Path, before.Args[1:]...)
+	if err := n.run(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	return n.await(ctx)
 }
 
 // Addrs is where clients connect, node by node.

@@ -50,7 +50,7 @@ func TestPayload(t *testing.T) {
 func TestPaceCountsFromWhenRecordsWereDue(t *testing.T) {
 	began := time.Now()
 	var due []time.Duration
-	n := pace(t.Context(), 1_000_000, 1000, func(at time.Time) { due = append(due, at.Sub(began)) })
+	n := Pace(t.Context(), 1_000_000, 1000, func(at time.Time) { due = append(due, at.Sub(began)) })
 	if n != 1000 || len(due) != 1000 {
 		t.Fatalf("sent %d", n)
 	}
@@ -64,10 +64,10 @@ func TestPaceCountsFromWhenRecordsWereDue(t *testing.T) {
 func TestPaceEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if n := pace(ctx, 0, math.MaxInt64, func(time.Time) {}); n != 0 {
+	if n := Pace(ctx, 0, math.MaxInt64, func(time.Time) {}); n != 0 {
 		t.Errorf("sent %d", n)
 	}
-	if n := pace(ctx, 1, math.MaxInt64, func(time.Time) {}); n != 0 {
+	if n := Pace(ctx, 1, math.MaxInt64, func(time.Time) {}); n != 0 {
 		t.Errorf("sent %d", n)
 	}
 }

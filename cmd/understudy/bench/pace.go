@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// pace calls send for each record when it is due, n times or until ctx ends. due
+// Pace calls send for each record when it is due, n times or until ctx ends. due
 // is when it should have been sent: when send blocks, the following are late,
 // but they are due when they were. A rate of 0 has no due times: a record is due
 // when it is sent. It returns how many were sent.
-func pace(ctx context.Context, rate float64, n int64, send func(due time.Time)) (sent int64) {
+func Pace(ctx context.Context, rate float64, n int64, send func(due time.Time)) (sent int64) {
 	if rate <= 0 {
 		for ; sent < n && ctx.Err() == nil; sent++ {
 			send(time.Now())

@@ -130,7 +130,7 @@ func (g *generator) run(ctx context.Context, n int64) {
 			quota++
 		}
 		wg.Go(func() {
-			pace(ctx, g.options.Rate/float64(len(g.producers)), quota, func(due time.Time) { g.send(p, g.value(p, due), due) })
+			Pace(ctx, g.options.Rate/float64(len(g.producers)), quota, func(due time.Time) { g.send(p, g.value(p, due), due) })
 		})
 	}
 	wg.Wait()
