@@ -5,28 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"understudy/client"
 	"understudy/client/clienttest"
 )
 
-// exampleBrokers is a broker for an example, with a topic.
-func exampleBrokers(partitions int32) (brokers []string, end func()) {
+// stage is what each example plays on: a broker with a topic of orders, and an actor
+// system. A program of yours names its brokers, and calls actor.NewActorSystem.
+func stage(partitions int32) (brokers []string, system *actor.ActorSystem, end func()) {
 	cluster, err := clienttest.New(context.Background(), clienttest.Options{})
+	must(err)
+	must(cluster.CreateTopic(context.Background(), "orders", partitions, nil))
+	return cluster.Addrs(), quietSystem(), func() { must(cluster.Stop(context.Background())) }
+}
+
+// must ends the example if there is an error.
+func must(err error) {
 	if err != nil {
 		log.Fatal(err)
-	}
-	if err := cluster.CreateTopic(context.Background(), "orders", partitions, nil); err != nil {
-		log.Fatal(err)
-	}
-	return cluster.Addrs(), func() {
-		if err := cluster.Stop(context.Background()); err != nil {
-			log.Fatal(err)
-		}
 	}
 }
 
@@ -42,13 +44,10 @@ func send(system *actor.ActorSystem, producer *client.Producer, records ...*kgo.
 
 // An actor writes orders, and one actor for each customer works them off.
 func Example() {
-	brokers, end := exampleBrokers(3)
+	brokers, system, end := stage(3)
 	defer end()
-	system := quietSystem() // or actor.NewActorSystem()
 	producer, err := client.SpawnProducer(system, client.ProducerOptions{Brokers: brokers})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	send(system, producer,
 		&kgo.Record{Topic: "orders", Key: []byte("alice"), Value: []byte("apples")},
 		&kgo.Record{Topic: "orders", Key: []byte("alice"), Value: []byte("pears")})
@@ -67,16 +66,10 @@ func Example() {
 			return nil
 		}),
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	<-done
-	if err := subscription.Stop(context.Background()); err != nil {
-		log.Fatal(err)
-	}
-	if err := system.Root.StopFuture(producer.PID()).Wait(); err != nil {
-		log.Fatal(err)
-	}
+	must(subscription.Stop(context.Background()))
+	must(producer.Stop(context.Background()))
 	// Output:
 	// alice wants apples
 	// alice wants pears
@@ -84,21 +77,16 @@ func Example() {
 
 // Who sends a record as a request is told what became of it.
 func ExampleSpawnProducer() {
-	brokers, end := exampleBrokers(1)
+	brokers, system, end := stage(1)
 	defer end()
-	system := quietSystem()
 	producer, err := client.SpawnProducer(system, client.ProducerOptions{Brokers: brokers})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	for _, r := range []*kgo.Record{
 		{Topic: "orders", Value: []byte("apples")},
 		{Topic: "orders", Value: make([]byte, 10<<20)},
 	} {
 		answer, err := system.Root.RequestFuture(producer.PID(), r, time.Minute).Result()
-		if err != nil {
-			log.Fatal(err)
-		}
+		must(err)
 		switch answer := answer.(type) {
 		case *client.Delivered:
 			fmt.Printf("written to %s-%d at offset %d\n", answer.Topic, answer.Partition, answer.Offset)
@@ -106,9 +94,7 @@ func ExampleSpawnProducer() {
 			fmt.Println(answer.Cause)
 		}
 	}
-	if err := system.Root.StopFuture(producer.PID()).Wait(); err != nil { // writes what it was sent
-		log.Fatal(err)
-	}
+	must(producer.Stop(context.Background())) // writes what it was sent
 	// Output:
 	// written to orders-0 at offset 0
 	// refused
@@ -117,13 +103,10 @@ func ExampleSpawnProducer() {
 // An actor that sends much asks for room first, and so never has more waiting than
 // the producer has room for.
 func ExampleWaitForRoom() {
-	brokers, end := exampleBrokers(1)
+	brokers, system, end := stage(1)
 	defer end()
-	system := quietSystem()
 	producer, err := client.SpawnProducer(system, client.ProducerOptions{Brokers: brokers, MaxRecords: 100})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	done := make(chan struct{})
 	left, written := 1000, 0
 	system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
@@ -148,9 +131,7 @@ func ExampleWaitForRoom() {
 	}))
 	<-done
 	fmt.Println("written:", written)
-	if err := system.Root.StopFuture(producer.PID()).Wait(); err != nil {
-		log.Fatal(err)
-	}
+	must(producer.Stop(context.Background()))
 	// Output: written: 1000
 }
 
@@ -158,13 +139,10 @@ func ExampleWaitForRoom() {
 // each, now or later. What cannot be processed becomes a dead letter, and can be
 // sent back.
 func ExampleDelivery() {
-	brokers, end := exampleBrokers(1)
+	brokers, system, end := stage(1)
 	defer end()
-	system := quietSystem()
 	producer, err := client.SpawnProducer(system, client.ProducerOptions{Brokers: brokers})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	for _, what := range []string{"apples", "nonsense", "pears"} {
 		send(system, producer, &kgo.Record{Topic: "orders", Key: []byte("alice"), Value: []byte(what)})
 	}
@@ -189,21 +167,15 @@ func ExampleDelivery() {
 			}
 		}),
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	fmt.Println(<-said)
 	fmt.Println(<-said)
 	// The command does the same: understudy dead-letters replay orders.dead
 	sent, err := client.Replay(context.Background(), client.ReplayOptions{Brokers: brokers, Topic: "orders.dead"})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	fmt.Println("sent back:", sent)
 	fmt.Println(<-said)
-	if err := subscription.Stop(context.Background()); err != nil {
-		log.Fatal(err)
-	}
+	must(subscription.Stop(context.Background()))
 	// Output:
 	// apples, attempt 1
 	// pears, attempt 2
@@ -213,13 +185,10 @@ func ExampleDelivery() {
 
 // Orders become invoices. An order is acknowledged when its invoice is written.
 func ExampleTransform() {
-	brokers, end := exampleBrokers(1)
+	brokers, system, end := stage(1)
 	defer end()
-	system := quietSystem()
 	producer, err := client.SpawnProducer(system, client.ProducerOptions{Brokers: brokers})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	send(system, producer, &kgo.Record{Topic: "orders", Key: []byte("alice"), Value: []byte("apples")})
 	billing, err := client.Subscribe(system, client.SubscriptionOptions{
 		Brokers: brokers, Topics: []string{"orders"}, Group: "billing", By: client.ByKey,
@@ -227,13 +196,9 @@ func ExampleTransform() {
 			return []*kgo.Record{{Topic: "invoices", Key: r.Key, Value: append([]byte("a bill for "), r.Value...)}}, nil
 		}),
 	})
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	invoices, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics("invoices"), kgo.UnknownTopicRetries(-1), kgo.MetadataMinAge(10*time.Millisecond))
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	defer invoices.Close()
 	for read := false; !read; {
 		for _, r := range invoices.PollFetches(context.Background()).Records() {
@@ -241,8 +206,80 @@ func ExampleTransform() {
 			read = true
 		}
 	}
-	if err := billing.Stop(context.Background()); err != nil {
-		log.Fatal(err)
-	}
+	must(billing.Stop(context.Background()))
 	// Output: alice gets a bill for apples
+}
+
+// Orders go to actors by what a function makes of them: here one for each kind of
+// goods, whoever wants them.
+func ExampleRoute() {
+	brokers, system, end := stage(1)
+	defer end()
+	producer, err := client.SpawnProducer(system, client.ProducerOptions{Brokers: brokers})
+	must(err)
+	send(system, producer,
+		&kgo.Record{Topic: "orders", Key: []byte("alice"), Value: []byte("fruit: apples")},
+		&kgo.Record{Topic: "orders", Key: []byte("bob"), Value: []byte("fruit: pears")})
+	said := make(chan string)
+	subscription, err := client.Subscribe(system, client.SubscriptionOptions{
+		Brokers: brokers, Topics: []string{"orders"}, Group: "shelves",
+		By: func(r *kgo.Record) string {
+			kind, _, _ := strings.Cut(string(r.Value), ":")
+			return kind
+		},
+		Actor: client.Handler(func(_ actor.Context, r *kgo.Record) error {
+			said <- fmt.Sprintf("%s for %s", r.Value, r.Key)
+			return nil
+		}),
+	})
+	must(err)
+	fmt.Println(<-said)
+	fmt.Println(<-said)
+	must(subscription.Stop(context.Background()))
+	// Output:
+	// fruit: apples for alice
+	// fruit: pears for bob
+}
+
+// What a subscription decides can be heard on the actor system's event stream, and
+// counted by Prometheus.
+func ExampleDeadLettered() {
+	brokers, system, end := stage(1)
+	defer end()
+	producer, err := client.SpawnProducer(system, client.ProducerOptions{Brokers: brokers})
+	must(err)
+	dead := make(chan struct{})
+	system.EventStream.Subscribe(func(event any) {
+		switch e := event.(type) {
+		case client.Assigned:
+			fmt.Printf("%s has %s-%d\n", e.Group, e.Topic, e.Partition)
+		case client.Retried:
+			fmt.Printf("attempt %d has failed: %v\n", e.Attempt, e.Cause)
+		case client.DeadLettered:
+			fmt.Printf("attempt %d was the last; see %s\n", e.Attempt, e.Topic)
+			close(dead)
+		}
+	})
+	registry := prometheus.NewRegistry()
+	subscription, err := client.Subscribe(system, client.SubscriptionOptions{
+		Brokers: brokers, Topics: []string{"orders"}, Group: "packers", Metrics: registry,
+		Retry: client.Retry{Attempts: 2, Initial: time.Millisecond},
+		Actor: client.Handler(func(actor.Context, *kgo.Record) error { return errors.New("out of boxes") }),
+	})
+	must(err)
+	send(system, producer, &kgo.Record{Topic: "orders", Value: []byte("apples")})
+	<-dead
+	must(subscription.Stop(context.Background()))
+	families, err := registry.Gather()
+	must(err)
+	for _, f := range families {
+		if f.GetName() == "understudy_client_dead_letters_total" {
+			fmt.Println("dead letters:", f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	// Output:
+	// packers has orders-0
+	// attempt 1 has failed: out of boxes
+	// attempt 2 was the last; see orders.dead
+	// dead letters: 1
 }

@@ -3,7 +3,9 @@
 //
 //	func TestOrders(t *testing.T) {
 //		cluster := clienttest.Start(t, 1)
-//		cluster.CreateTopic(t.Context(), "orders", 3)
+//		if err := cluster.CreateTopic(t.Context(), "orders", 3, nil); err != nil {
+//			t.Fatal(err)
+//		}
 //		// client.Subscribe(…, client.SubscriptionOptions{Brokers: cluster.Addrs(), …})
 //	}
 //

@@ -14,7 +14,9 @@ import (
 // every in-sync replica. The interface knows no errors, so a call that fails panics;
 // the actor's supervisor then starts it anew, from what there is.
 //
-// Ids must be unique among all processes that use the topic. Events and snapshots
+// Ids must be unique among all processes that use the topic: nothing but that keeps an
+// actor that was replaced, and does not know it, from writing over its successor's
+// events. Those of the state of a key are kept apart, see Handler. Events and snapshots
 // are protobuf messages whose types the program knows. Those that are covered by a
 // snapshot stay until DeleteEvents removes them.
 type Provider struct {
