@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -79,12 +80,12 @@ func (s *subscriber) revoke(ctx context.Context, _ *kgo.Client, taken map[string
 	if err := s.commit(ctx, flows); err != nil {
 		s.o.Log.Warn().Err(err).Msg("committing what is given back; some of it comes again")
 	}
-	s.retire(flows, undrained)
+	s.retire(ctx, flows, undrained)
 }
 
 // lose is called when the group has gone on without the subscription. There is
 // nobody to wait for, and nothing may be committed.
-func (s *subscriber) lose(_ context.Context, _ *kgo.Client, taken map[string][]int32) {
+func (s *subscriber) lose(ctx context.Context, _ *kgo.Client, taken map[string][]int32) {
 	<-s.ready
 	flows := s.among(taken)
 	undrained := make(map[*flow]bool)
@@ -93,7 +94,7 @@ func (s *subscriber) lose(_ context.Context, _ *kgo.Client, taken map[string][]i
 		f.tell(&release{done: make(chan struct{})})
 		undrained[f] = true
 	}
-	s.retire(flows, undrained)
+	s.retire(ctx, flows, undrained)
 }
 
 // release has work on partitions end, and tells of which it did not in time.
@@ -118,7 +119,7 @@ func (s *subscriber) release(ctx context.Context, flows []*flow) (undrained map[
 }
 
 // retire stops the actors of partitions, and waits until they have.
-func (s *subscriber) retire(flows []*flow, undrained map[*flow]bool) {
+func (s *subscriber) retire(ctx context.Context, flows []*flow, undrained map[*flow]bool) {
 	var stopping sync.WaitGroup
 	for _, f := range flows {
 		s.mu.Lock()
@@ -126,7 +127,7 @@ func (s *subscriber) retire(flows []*flow, undrained map[*flow]bool) {
 		s.mu.Unlock()
 		stopping.Go(func() {
 			f.stop()
-			if err := s.system.Root.StopFuture(f.pid).Wait(); err != nil {
+			if err := s.end(ctx, f.pid); err != nil {
 				s.o.Log.Warn().Err(err).Str("topic", f.topic).Int32("partition", f.partition).Msg("its actors take long to stop")
 			}
 			f.forget()
@@ -135,6 +136,18 @@ func (s *subscriber) retire(flows []*flow, undrained map[*flow]bool) {
 		})
 	}
 	stopping.Wait()
+}
+
+// end stops an actor, and waits for it, ten seconds at most.
+func (s *subscriber) end(ctx context.Context, pid *actor.PID) error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.system.Root.StopFuture(pid).Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // commit commits what has been acknowledged since the last time.

@@ -97,10 +97,10 @@ type ProducerOptions struct {
 type Producer struct {
 	pid *actor.PID
 	cl  *kgo.Client
+	w   *writer
 }
 
-// SpawnProducer spawns a producer. Stop its PID, with StopFuture or PoisonFuture,
-// before the program ends: it writes what it was sent, and then stops.
+// SpawnProducer spawns a producer. Stop it before the program ends.
 func SpawnProducer(system *actor.ActorSystem, o ProducerOptions) (*Producer, error) {
 	if len(o.Brokers) == 0 {
 		return nil, errors.New("client: producer: Brokers must be set")
@@ -113,11 +113,11 @@ func SpawnProducer(system *actor.ActorSystem, o ProducerOptions) (*Producer, err
 	if err != nil {
 		return nil, fmt.Errorf("client: producer: %w", err)
 	}
-	w := &writer{system: system, cl: cl, o: o}
+	w := &writer{system: system, cl: cl, o: o, ended: make(chan struct{})}
 	pid := system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return w },
 		actor.WithMailbox(func() actor.Mailbox { return &desk{Mailbox: actor.Unbounded()(), w: w} })))
 	w.pid = pid
-	return &Producer{pid, cl}, nil
+	return &Producer{pid, cl, w}, nil
 }
 
 // PID is where records are sent, as *kgo.Record messages.
@@ -125,6 +125,20 @@ func (p *Producer) PID() *actor.PID { return p.pid }
 
 // Flush waits until everything that was sent before is written, or has failed.
 func (p *Producer) Flush(ctx context.Context) error { return p.cl.Flush(ctx) }
+
+// Stop stops the producer as stopping its PID does, and waits for it: it writes what it
+// was sent, if that does not take longer than FlushWithin, and ends. The error says
+// that not all is written, or that ctx was over before that was known. (The future of
+// RootContext.StopFuture waits for ten seconds at most.)
+func (p *Producer) Stop(ctx context.Context) error {
+	p.w.system.Root.Stop(p.pid)
+	select {
+	case <-p.w.ended:
+		return p.w.unwritten
+	case <-ctx.Done():
+		return fmt.Errorf("client: producer: %w", ctx.Err())
+	}
+}
 
 // desk is a mailbox that takes records in the turn of who sends them, so that they
 // wait in one place that is bounded and nowhere else.
@@ -152,6 +166,9 @@ type writer struct {
 	stopped atomic.Bool
 	granted atomic.Int64 // records that somebody was told there is room for, and that have not come
 	asking  atomic.Bool  // somebody waits for room
+
+	ended     chan struct{} // closed when it has
+	unwritten error         // why not all was written; set before
 
 	// ----
 	waiters   []waiter
@@ -267,7 +284,9 @@ func (w *writer) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), w.o.FlushWithin)
 	defer cancel()
 	if err := w.cl.Flush(ctx); err != nil {
-		w.system.EventStream.Publish(&Failed{Err: fmt.Errorf("client: stopped before everything was written: %w", err), Cause: Stopped})
+		w.unwritten = fmt.Errorf("client: stopped before everything was written: %w", err)
+		w.system.EventStream.Publish(&Failed{Err: w.unwritten, Cause: Stopped})
 	}
 	w.cl.Close()
+	close(w.ended)
 }

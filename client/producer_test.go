@@ -177,3 +177,32 @@ func TestNothingIsLostWhenTheSystemStops(t *testing.T) {
 		t.Errorf("%d are said to be written and are not", len(said))
 	}
 }
+
+// TestAProducerThatIsStoppedSaysWhetherAllIsWritten stops one that can write, and one
+// that cannot.
+func TestAProducerThatIsStoppedSaysWhetherAllIsWritten(t *testing.T) {
+	b := newBench(t, 1)
+	p := b.producer(client.ProducerOptions{Client: []kgo.Opt{kgo.ProducerLinger(time.Millisecond)}})
+	for i := range 1000 {
+		b.system.Root.Send(p.PID(), &kgo.Record{Topic: b.topic, Value: fmt.Append(nil, i)})
+	}
+	for range 2 { // a second time it says the same
+		if err := p.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.read(b.topic, 1000)
+	unreachable := kgo.Dialer(func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no way") })
+	lost := b.producer(client.ProducerOptions{FlushWithin: time.Millisecond, Client: []kgo.Opt{unreachable}})
+	b.system.Root.Send(lost.PID(), &kgo.Record{Topic: b.topic})
+	if err := lost.Stop(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	slow := b.producer(client.ProducerOptions{FlushWithin: patience, Client: []kgo.Opt{unreachable, kgo.RecordDeliveryTimeout(time.Second)}})
+	b.system.Root.Send(slow.PID(), &kgo.Record{Topic: b.topic})
+	if err := slow.Stop(over); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

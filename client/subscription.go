@@ -117,12 +117,12 @@ func (s *subscriber) shutDown(ctx context.Context) error {
 	s.work.Wait()
 	undrained := s.release(ctx, s.assigned())
 	err := s.commit(ctx, s.assigned())
-	s.retire(s.assigned(), undrained)
+	s.retire(ctx, s.assigned(), undrained)
 	if s.o.InstanceID == "" {
 		err = errors.Join(err, s.cl.LeaveGroupContext(ctx))
 	}
 	s.cl.Close()
-	return errors.Join(err, s.system.Root.StopFuture(s.parent).Wait())
+	return errors.Join(err, s.end(ctx, s.parent))
 }
 
 // assigned are the partitions that the subscription has, in order.

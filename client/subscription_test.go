@@ -287,6 +287,30 @@ func (b *bench) writeFrom(from, n, keys int) {
 	}
 }
 
+// TestStopWaitsNoLongerThanItMay stops a subscription whose actor goes on all the same.
+func TestStopWaitsNoLongerThanItMay(t *testing.T) {
+	b := newBench(t, 1)
+	b.write(1, 1)
+	at, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	o := b.options()
+	o.Actor = client.Handler(func(actor.Context, *kgo.Record) error {
+		close(at)
+		<-release
+		return nil
+	})
+	s, err := client.Subscribe(b.system, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-at
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Stop(over); !errors.Is(err, context.Canceled) || errors.Is(err, actor.ErrTimeout) {
+		t.Error(err)
+	}
+}
+
 func TestSubscribeSaysWhatIsMissing(t *testing.T) {
 	_, err := client.Subscribe(actor.NewActorSystem(), client.SubscriptionOptions{Brokers: []string{"127.0.0.1:1"}})
 	for _, want := range []string{"Topics", "Group", "Actor"} {

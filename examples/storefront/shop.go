@@ -123,7 +123,7 @@ func (sh *shop) close(ctx context.Context) error {
 	}
 	var err error
 	if sh.producer != nil {
-		err = sh.system.Root.StopFuture(sh.producer.PID()).Wait()
+		err = sh.producer.Stop(ctx)
 	}
 	if sh.heard != nil {
 		sh.system.EventStream.Unsubscribe(sh.heard)

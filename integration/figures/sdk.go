@@ -188,7 +188,7 @@ func sdkProduceActors(ctx context.Context, addr, topic string, n int) (float64, 
 		err = ctx.Err()
 	}
 	rate := float64(n) / time.Since(began).Seconds()
-	return rate, errors.Join(err, system.Root.StopFuture(p.PID()).Wait())
+	return rate, errors.Join(err, p.Stop(context.Background()))
 }
 
 // span is the time from the first record to the last.
