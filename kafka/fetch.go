@@ -4,6 +4,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"understudy/cluster/metadata"
 	"understudy/kafka/server"
 	"understudy/messages"
 )
@@ -135,12 +136,36 @@ func (f *fetching) enough() bool {
 	return f.bytes >= f.minBytes || f.failed || f.maxWait <= 0 || len(f.parts) == 0 || f.err != nil
 }
 
-// finish makes the answer final and sends it on its way.
+// finish makes the answer final and sends it on its way; if it sends the client to
+// another leader, when it can be told to which.
 func (f *fetching) finish() {
+	if f.failed && f.deposed(f.broker.deps.Image()) {
+		go func() {
+			f.broker.awaitImage(f.broker.ctx, f.deposed)
+			f.send()
+		}()
+		return
+	}
+	f.send()
+}
+
+func (f *fetching) send() {
 	if f.session != nil {
 		f.session.commit(f)
 	}
 	f.r.Reply(f, f.flex)
+}
+
+// deposed reports whether a partition is read in vain since another node leads, of
+// which the metadata here does not know yet; see denied.
+func (f *fetching) deposed(image *metadata.Image) bool {
+	for i := range f.parts {
+		p := &f.parts[i]
+		if p.err != nil && messages.Code(p.err) == messages.NotLeader.Code() && f.broker.denied(image, p.topic, p.index) {
+			return true
+		}
+	}
+	return false
 }
 
 // dropSlices lets go of the records that were found.

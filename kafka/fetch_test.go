@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/cluster/metadata"
+	"understudy/kafka/server"
 	"understudy/messages"
 )
 
@@ -85,6 +86,27 @@ func TestFetchErrors(t *testing.T) {
 	h.at("orders", 0).change(func(p *fakePartition) { p.topicID = messages.TopicID{88} })
 	if p := fetchParts(c, h.fetchReq(13, "orders", 10, 0))[0]; p.ErrorCode != kerr.UnknownTopicID.Code {
 		t.Errorf("a replica of an earlier topic: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+}
+
+// TestFetchWaitsForTheNewLeadersName has a partition know that it does not lead any
+// more before the metadata does.
+func TestFetchWaitsForTheNewLeadersName(t *testing.T) {
+	f, elections := threeBrokers(t)
+	elections.looked = make(chan struct{}, 100)
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	c := h.dial(t)
+	req := h.fetchReq(17, "orders", 0, 1)
+	corr := c.send(req)
+	<-elections.looked
+	elections.publish(func(e *metadata.Edit) {
+		e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: 1}, metadata.Partition{Replicas: []int32{self, 3}, ISR: []int32{self, 3}, Leader: 3, LeaderEpoch: 7})
+	})
+	resp := c.receive(req, corr).(*kmsg.FetchResponse)
+	p := resp.Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != 3 || p.CurrentLeader.LeaderEpoch != 7 || len(resp.Brokers) != 1 || resp.Brokers[0].Host != "three" {
+		t.Errorf("%+v, %+v", p, resp.Brokers)
 	}
 }
 
@@ -213,8 +235,8 @@ func TestAWaitingFetchIsToldOfErrors(t *testing.T) {
 	for h.at("orders", 1).waiting() == 0 {
 		runtime.Gosched()
 	}
-	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
-	if p := c.receive(req, corr).(*kmsg.FetchResponse).Topics[0].Partitions[0]; p.ErrorCode != kerr.NotLeaderForPartition.Code {
+	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.StorageError, "", nil) })
+	if p := c.receive(req, corr).(*kmsg.FetchResponse).Topics[0].Partitions[0]; p.ErrorCode != kerr.KafkaStorageError.Code {
 		t.Fatalf("%+v", p)
 	}
 }

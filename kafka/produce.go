@@ -166,6 +166,10 @@ func (p *producing) ended() {
 	}
 	r, flex := p.r, p.flex
 	if p.acks != messages.AcksNone {
+		if p.deposed(p.broker.deps.Image()) {
+			go p.endWhenSettled()
+			return
+		}
 		r.Reply(p, flex)
 		return
 	}
@@ -179,6 +183,28 @@ func (p *producing) ended() {
 	} else {
 		r.Skip()
 	}
+}
+
+// deposed reports whether a partition has refused its records since another node
+// leads, of which the metadata here does not know yet.
+func (p *producing) deposed(image *metadata.Image) bool {
+	at := 0
+	for _, t := range p.topics {
+		for range t.parts {
+			part := &p.parts[at]
+			at++
+			if messages.Code(part.result.Err) == messages.NotLeader.Code() && p.broker.denied(image, t.name, part.index) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// endWhenSettled answers when it can be told who leads instead; see denied.
+func (p *producing) endWhenSettled() {
+	p.broker.awaitImage(p.broker.ctx, p.deposed)
+	p.r.Reply(p, p.flex)
 }
 
 // maxPooledParts is the largest request whose slices are kept for the next.

@@ -173,6 +173,48 @@ func TestProduceNamesTheNewLeader(t *testing.T) {
 	}
 }
 
+// TestProduceWaitsForTheNewLeadersName has a partition know that it does not lead
+// any more before the metadata does.
+func TestProduceWaitsForTheNewLeadersName(t *testing.T) {
+	f, elections := threeBrokers(t)
+	elections.looked = make(chan struct{}, 100)
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	c := h.dial(t)
+	req := produceReq(11, -1, "orders", 1, makeBatch(1, 10))
+	corr := c.send(req)
+	<-elections.looked
+	elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
+	<-elections.looked
+	elections.publish(func(e *metadata.Edit) {
+		e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: 1}, metadata.Partition{Replicas: []int32{self, 3}, ISR: []int32{self, 3}, Leader: 3, LeaderEpoch: 7})
+	})
+	resp := c.receive(req, corr).(*kmsg.ProduceResponse)
+	p := resp.Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != 3 || p.CurrentLeader.LeaderEpoch != 7 || len(resp.Brokers) != 1 || resp.Brokers[0].Host != "three" {
+		t.Errorf("%+v, %+v", p, resp.Brokers)
+	}
+}
+
+// TestProduceWaitsForAReplicaThatOpens has a leader that cannot take records yet:
+// when it can, the client is told that it need not look for another.
+func TestProduceWaitsForAReplicaThatOpens(t *testing.T) {
+	f, elections := threeBrokers(t)
+	elections.looked = make(chan struct{}, 100)
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	c := h.dial(t)
+	req := produceReq(11, -1, "orders", 1, makeBatch(1, 10))
+	corr := c.send(req)
+	<-elections.looked
+	h.at("orders", 1).change(func(p *fakePartition) { p.err = nil })
+	resp := c.receive(req, corr).(*kmsg.ProduceResponse)
+	p := resp.Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != self || len(resp.Brokers) != 1 {
+		t.Errorf("%+v, %+v", p, resp.Brokers)
+	}
+}
+
 func TestAcksOfNoneGetNoAnswer(t *testing.T) {
 	f := newFakeCluster(t)
 	f.create("orders", 1, nil)
