@@ -16,11 +16,12 @@ import (
 // Options describe a store. Brokers and Topic must be set.
 type Options struct {
 	Brokers []string
-	// Topic is created if it is not there, with so many partitions (0 means the
-	// cluster's default) and cleanup.policy=compact. One that is there must have
-	// that policy: any other would forget.
+	// Topic is created if it is not there, with so many partitions, and replicas of
+	// each (0 means the cluster's default), and cleanup.policy=compact. One that is
+	// there must have that policy: any other would forget.
 	Topic      string
 	Partitions int32
+	Replicas   int16
 	// Patience bounds how long anything may take before it fails. 0 means 30 s.
 	Patience time.Duration
 	Log      zerolog.Logger // the zero value writes nothing
@@ -96,11 +97,14 @@ func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
 func prepare(ctx context.Context, admin *kadm.Client, o Options) (partitions int, err error) {
 	const policy = "cleanup.policy"
 	compact := "compact"
-	wanted := o.Partitions
+	wanted, replicas := o.Partitions, o.Replicas
 	if wanted == 0 {
 		wanted = -1 // the cluster's default
 	}
-	_, err = admin.CreateTopic(ctx, wanted, -1, map[string]*string{policy: &compact}, o.Topic)
+	if replicas == 0 {
+		replicas = -1
+	}
+	_, err = admin.CreateTopic(ctx, wanted, replicas, map[string]*string{policy: &compact}, o.Topic)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return 0, err
 	}

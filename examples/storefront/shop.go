@@ -58,13 +58,14 @@ func openShop(ctx context.Context, s settings, board *board) (sh *shop, err erro
 			err = errors.Join(err, sh.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := createTopics(ctx, s); err != nil {
+	replicas, err := createTopics(ctx, s)
+	if err != nil {
 		return sh, err
 	}
 	if sh.producer, err = client.SpawnProducer(sh.system, client.ProducerOptions{Brokers: s.brokers}); err != nil {
 		return sh, err
 	}
-	if sh.store, err = state.Open(ctx, state.Options{Brokers: s.brokers, Topic: topicCards, Partitions: s.partitions}); err != nil {
+	if sh.store, err = state.Open(ctx, state.Options{Brokers: s.brokers, Topic: topicCards, Partitions: s.partitions, Replicas: replicas}); err != nil {
 		return sh, err
 	}
 	sh.heard = sh.system.EventStream.Subscribe(board.decided)
@@ -83,25 +84,33 @@ func openShop(ctx context.Context, s settings, board *board) (sh *shop, err erro
 	return sh, nil
 }
 
-func createTopics(ctx context.Context, s settings) error {
+// createTopics creates the topics of events, with so many replicas of each partition
+// that a broker may fall, if there are as many.
+func createTopics(ctx context.Context, s settings) (replicas int16, err error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	topics := []string{topicOrders, topicPayments, topicShipments, topicAlerts, topicDead}
-	created, err := kadm.NewClient(cl).CreateTopics(ctx, s.partitions, -1, nil, topics...)
+	admin := kadm.NewClient(cl)
+	brokers, err := admin.ListBrokers(ctx)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	replicas = int16(min(len(brokers), 3))
+	created, err := admin.CreateTopics(ctx, s.partitions, replicas, nil, topics...)
+	if err != nil {
+		return 0, err
 	}
 	for _, t := range created {
 		if t.Err != nil && !errors.Is(t.Err, kerr.TopicAlreadyExists) {
-			return fmt.Errorf("create %s: %w", t.Topic, t.Err)
+			return 0, fmt.Errorf("create %s: %w", t.Topic, t.Err)
 		}
 	}
-	return nil
+	return replicas, nil
 }
 
 // close ends the services in order, and then what they write with.

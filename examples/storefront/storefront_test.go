@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"understudy/client/clienttest"
+	"understudy/config"
 )
 
 const patience = 5 * time.Minute // before a test gives up; it does not pass by waiting for it
@@ -23,13 +26,13 @@ type visitor struct {
 	lines   []string
 }
 
-// visit runs the storefront, and begins to look.
-func visit(t *testing.T) *visitor {
+// visit runs the storefront, on those brokers if there are any, and begins to look.
+func visit(t *testing.T, brokers ...string) *visitor {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	ended, ready := make(chan error, 1), make(chan string, 1)
 	go func() {
-		ended <- run(ctx, settings{listen: "127.0.0.1:0", partitions: 3}, func(address string) { ready <- address })
+		ended <- run(ctx, settings{listen: "127.0.0.1:0", partitions: 3, brokers: brokers}, func(address string) { ready <- address })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -178,6 +181,33 @@ func TestTheShopGoesOn(t *testing.T) {
 		}
 		return v.state.Rate == 0
 	})
+}
+
+// TestABrokerElsewhereMayFall kills a broker of a cluster that the shop only uses, and
+// whose own topics would have one replica.
+func TestABrokerElsewhereMayFall(t *testing.T) {
+	cluster, err := clienttest.New(t.Context(), clienttest.Options{Brokers: 3, Adjust: func(_ int, cfg *config.Config) { cfg.Topics.ReplicationFactor = 1 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	v := visit(t, cluster.Addrs()[0])
+	v.arrives("first")
+	v.until("all have replicas", func() bool { return v.all(func(p partitionView) bool { return len(p.ISR) == 3 }) })
+	if code := v.post("/brokers/2/kill", ""); code != http.StatusBadRequest {
+		t.Error(code)
+	}
+	if err := cluster.Kill(1); err != nil {
+		t.Fatal(err)
+	}
+	v.until("others lead", func() bool {
+		return v.all(func(p partitionView) bool { return p.Leader == 1 || p.Leader == 3 })
+	})
+	v.arrives("without-2")
 }
 
 // all reports whether something holds for all partitions.

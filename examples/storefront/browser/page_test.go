@@ -22,7 +22,7 @@ const (
 )
 
 // start builds the storefront, runs it, and gives the page's address.
-func start(t *testing.T) string {
+func start(t *testing.T, args ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "storefront")
 	build := exec.Command("go", "build", "-o", program, ".")
@@ -30,7 +30,7 @@ func start(t *testing.T) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.Command(program, "--listen", "127.0.0.1:0", "--rate", "30")
+	cmd := exec.Command(program, append(args, "--listen", "127.0.0.1:0", "--rate", "30")...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -163,6 +163,23 @@ func TestThePage(t *testing.T) {
 	p.until("poison is among the dead letters", said("lines", "went to orders.dead after 3 attempts"))
 	p.arrives("card-last")
 	p.picture()
+}
+
+// TestAClusterElsewhere looks at a storefront that uses the brokers of another.
+func TestAClusterElsewhere(t *testing.T) {
+	p := page{t, nil}
+	first := start(t)
+	p.ctx = open(t)
+	do(p, "open the first one's page", chromedp.Navigate(first))
+	p.until("its brokers are up", `document.querySelectorAll(".broker:not(.down)").length === 3 && document.querySelector("#elsewhere").hidden`)
+	broker := do(p, "ask where they are", chromedp.Evaluate[string](`document.querySelector("#broker-1 small").textContent.split(" ")[0]`))
+	do(p, "open the other's page", chromedp.Navigate(start(t, "--brokers", broker)))
+	p.until("three brokers are up", `document.querySelectorAll(".broker:not(.down)").length === 3`)
+	p.until("it says that they run elsewhere", `!document.querySelector("#elsewhere").hidden && document.querySelector("#killable").hidden`)
+	if n := do(p, "look for buttons", chromedp.Evaluate[int](`document.querySelectorAll(".broker button").length`)); n != 0 {
+		t.Errorf("%d buttons to kill brokers", n)
+	}
+	p.until("orders flow", `parseInt(document.querySelector("#topic-shipments span").textContent) > 20`)
 }
 
 // picture takes a picture, if one is wanted: with much going on, and a broker down.

@@ -134,6 +134,9 @@ function showState(s) {
     $("rate").value = s.rate;
     text($("rate-now"), `${s.rate} / s`);
   }
+  const here = s.brokers.some((b) => b.killable);
+  $("killable").hidden = !here;
+  $("elsewhere").hidden = here;
   s.brokers.forEach(showBroker);
   s.topics.forEach(showTopic);
   s.groups.forEach(showGroup);
