@@ -127,9 +127,30 @@ func TestFailedSyncFailsTheLogAndIsNotRetried(t *testing.T) {
 	if r := l.Report(); l.End() != m.next || r.Rewritten == 0 {
 		t.Fatalf("ends at %d: %+v", l.End(), r)
 	}
-	if o.Files.Lost(l.active().Path()) {
-		t.Fatal("still held to be lost")
+}
+
+// TestAFailedSyncIsNotForgottenWithItsProcess has another process open the log: it
+// reads what the failed sync was to write, and cannot know that it is in memory alone.
+func TestAFailedSyncIsNotForgottenWithItsProcess(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+	l, m := open(t, quiet(disk), nil), newMaker()
+	appendAll(t, l, m.batches(4, 5)...)
+	flushed(t, l)
+	appendAll(t, l, m.batches(4, 5)...)
+	f, err := disk.Open(l.active().Path())
+	if err != nil {
+		t.Fatal(err)
 	}
+	f.(interface{ FailSync(bool) }).FailSync(false)
+	l = open(t, quiet(disk), nil)
+	if l.End() != m.next || l.Durable() != m.next {
+		t.Fatalf("ends at %d, durable up to %d, want %d", l.End(), l.Durable(), m.next)
+	}
+	l = open(t, quiet(disk.Cut(vfs.LoseAll, nil)), nil)
+	if l.End() != m.next {
+		t.Fatalf("ends at %d, and %d was durable", l.End(), m.next)
+	}
+	readAll(t, l.Publish(l.End()), 1<<20)
 }
 
 func TestFailuresOfEveryKind(t *testing.T) {

@@ -15,7 +15,7 @@ type Report struct {
 	File      string // where the log ends, if anything was cut
 	Position  int64
 	Reason    string // what was wrong there
-	Rewritten int64  // bytes written anew because a sync of them had failed
+	Rewritten int64  // bytes written anew because a sync of them may have failed
 	Lost      error  // damage below what was durable, accepted
 }
 

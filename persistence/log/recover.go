@@ -416,7 +416,9 @@ func (r *recovery) cut(i int, end int64, damage error) error {
 	if r.files[i].size == end {
 		return nil
 	}
-	if err := s.Truncate(end); err != nil {
+	// At once, and not with what else is synced: if this opening fails, the next one
+	// finds nothing to be cut off.
+	if err := errors.Join(s.Truncate(end), s.Settle()); err != nil {
 		return r.broken(s.Path(), err)
 	}
 	return nil
@@ -493,30 +495,50 @@ func (r *recovery) keepEpochs() error {
 	return nil
 }
 
-// syncScanned makes the segments durable that were above the claim.
+// syncScanned makes the segments durable that were above the claim. Their bytes are
+// written anew: a sync may have failed before the log was closed, or the process ended,
+// and the system takes what it was to write for written, though it is in memory alone.
 func (r *recovery) syncScanned() error {
 	l := r.l
-	for _, s := range r.scanned {
-		if !slices.Contains(l.segs, s) {
+	for i, s := range l.segs {
+		if !slices.Contains(r.scanned, s) {
 			continue
 		}
-		if l.dir.Files.Lost(s.Path()) {
-			from := int64(0)
-			if r.claim.exact && r.claim.base == s.Base() {
-				from = r.claim.pos
-			}
-			n, err := s.Rewrite(from)
-			if err != nil {
-				return r.broken(s.Path(), err)
-			}
-			l.report.Rewritten += n
+		from, err := r.synced(i)
+		if err != nil {
+			return r.broken(s.Path(), err)
 		}
+		n, err := s.Rewrite(from)
+		if err != nil {
+			return r.broken(s.Path(), err)
+		}
+		l.report.Rewritten += n
 		if err := s.Settle(); err != nil {
 			return r.broken(s.Path(), err)
 		}
-		l.dir.Files.ClearLost(s.Path())
 	}
 	return nil
+}
+
+// synced is up to where a segment's bytes are known to have been synced. Of what
+// others have written beside this log's own files that is not for us to say.
+func (r *recovery) synced(i int) (int64, error) {
+	l, s := r.l, r.l.segs[i]
+	switch {
+	case r.foreign, i+1 < len(l.segs) && l.segs[i+1].Base() <= r.claim.offset:
+		return s.Size(), nil
+	case s.Base() >= r.claim.offset:
+		return 0, nil
+	case r.claim.exact && r.claim.base == s.Base():
+		return min(r.claim.pos, s.Size()), nil
+	}
+	f, err := s.Pin()
+	if err != nil {
+		return 0, err
+	}
+	defer s.Unpin()
+	p, err := s.Find(f, s.Peek(), r.claim.offset, s.Size())
+	return p.Position, err
 }
 
 // findEpochs settles the leader epochs: by the batches that were scanned, and by

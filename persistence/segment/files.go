@@ -23,7 +23,6 @@ type Files struct {
 	mu   sync.Mutex
 	open []*Handle // a clock: hand is the next to be looked at
 	hand int
-	lost map[string]struct{} // paths of files of which a sync failed
 }
 
 // NewFiles makes a cache of at most limit open files; 0 means 1000.
@@ -31,7 +30,7 @@ func NewFiles(limit int) *Files {
 	if limit <= 0 {
 		limit = 1000
 	}
-	return &Files{limit: limit, lost: map[string]struct{}{}}
+	return &Files{limit: limit}
 }
 
 // Len is how many files are open.
@@ -39,30 +38,6 @@ func (f *Files) Len() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.open)
-}
-
-// SetLost remembers that a sync of a file failed. What was written to it since
-// the sync before may be in memory and not on disk, and no later sync will tell:
-// whoever opens the log again must write those bytes anew.
-func (f *Files) SetLost(path string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lost[path] = struct{}{}
-}
-
-// Lost reports whether a sync of the file failed.
-func (f *Files) Lost(path string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, lost := f.lost[path]
-	return lost
-}
-
-// ClearLost forgets it: the bytes were written anew and synced.
-func (f *Files) ClearLost(path string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.lost, path)
 }
 
 // openFile opens by call. If the process has too many files open, others are

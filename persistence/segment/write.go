@@ -275,7 +275,8 @@ func (s *Segment) Dirty() bool {
 }
 
 // Sync makes everything durable that was appended before, and the index entries
-// that were written. A failure is remembered in Files.
+// that were written. After a failure no later sync says anything of those bytes: they
+// must be written anew (Rewrite).
 func (s *Segment) Sync() error {
 	s.mu.Lock()
 	f, size, index := s.file, s.Size(), s.indexDirty
@@ -283,7 +284,6 @@ func (s *Segment) Sync() error {
 	s.mu.Unlock()
 	if f != nil {
 		if err := f.Sync(); err != nil {
-			s.dir.Files.SetLost(s.Path())
 			return err
 		}
 	}

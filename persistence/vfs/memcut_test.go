@@ -391,7 +391,7 @@ func TestWithoutPowerCutsNothingIsRemembered(t *testing.T) {
 func TestAFailedSyncIsNotMadeUpForByTheNext(t *testing.T) {
 	m, f := volatile(t, "0123")
 	f.WriteAt([]byte("lost"), 4)
-	f.(interface{ FailSync() }).FailSync()
+	f.(interface{ FailSync(bool) }).FailSync(false)
 	wantContent(t, m, "a", "0123lost")
 	must(t, f.Sync())
 	wantContent(t, m.Cut(LoseNone, nil), "a", "0123lost")
@@ -402,4 +402,18 @@ func TestAFailedSyncIsNotMadeUpForByTheNext(t *testing.T) {
 	wantContent(t, m.Cut(LoseAll, nil), "a", "0123\x00\x00\x00\x00")
 	must(t, f.Sync())
 	wantContent(t, m.Cut(LoseAll, nil), "a", "0123kept")
+}
+
+// TestAFailedSyncMayBeEvicted: what it was to write cannot be read any more, and a page
+// that is written to begins with what is on disk.
+func TestAFailedSyncMayBeEvicted(t *testing.T) {
+	m, f := volatile(t, "0123")
+	f.WriteAt([]byte("lost"), 4)
+	f.(interface{ FailSync(bool) }).FailSync(true)
+	wantContent(t, m, "a", "0123\x00\x00\x00\x00")
+	f.WriteAt([]byte("kept"), 6)
+	must(t, f.Sync())
+	for _, loss := range []Loss{LoseAll, LoseNone, LosePages} {
+		wantContent(t, m.Cut(loss, coins(1)), "a", "0123\x00\x00kept")
+	}
 }

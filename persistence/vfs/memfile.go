@@ -151,15 +151,19 @@ func (f *memFile) sync() {
 	maps.DeleteFunc(f.failed, func(_ int64, p *failedPage) bool { return p.again })
 }
 
-// failSync leaves the changes since the last sync visible, and takes them for
-// written, as a system does whose sync has failed: no later sync writes them. Only
-// a page that is written to once more is.
-func (f *memFile) failSync() {
+// failSync takes the changes since the last sync for written, as a system does whose
+// sync has failed: no later sync writes them. Only a page that is written to once
+// more is. They stay visible, unless their pages are evicted from memory: then they
+// are read from the disk again, where nothing has changed.
+func (f *memFile) failSync(m *Mem, evict bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.content.clone()
 	undo(&before, f.journal)
 	for _, page := range changedPages(f.journal) {
+		if evict {
+			f.evict(m, page, &before)
+		}
 		if known := f.failed[page]; known != nil {
 			known.again = false
 			continue
@@ -173,6 +177,16 @@ func (f *memFile) failSync() {
 	}
 	clear(f.journal)
 	f.journal = f.journal[:0]
+}
+
+// evict has a page be as it was before.
+func (f *memFile) evict(m *Mem, page int64, before *sparse) {
+	begin := page * pageSize
+	if left := f.content.size - begin; left > 0 {
+		was := make([]byte, min(pageSize, left))
+		before.readAt(was, begin)
+		_, _ = f.content.writeAt(was, begin, m.reserve)
+	}
 }
 
 // redo takes note that pages are written to: the next sync writes them.
@@ -288,11 +302,12 @@ func (h *memHandle) Sync() error {
 }
 
 // FailSync is a Sync that fails, as a disk makes it: what was written since the last
-// one can still be read, and is lost with the power even if a later Sync succeeds,
-// unless it is written once more. Only with MemOptions.PowerCuts.
-func (h *memHandle) FailSync() {
+// one is lost with the power even if a later Sync succeeds, unless it is written once
+// more. Until then it can still be read, unless the system evicts it from memory, which
+// it may as it takes it for written. Only with MemOptions.PowerCuts.
+func (h *memHandle) FailSync(evict bool) {
 	if f := h.file.Load(); f != nil && h.m.options.PowerCuts {
-		f.failSync()
+		f.failSync(h.m, evict)
 	}
 }
 
