@@ -26,13 +26,13 @@ func (s *shardActor) begin() {
 	}
 	s.c.alarms.set(s.alarm, s.hold)
 	s.claim++
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(s.c.o.Stage.context())
 	s.ctx, s.cancel = ctx, cancel
 	claim, sh := s.claim, s.shard
-	go func() {
+	s.c.o.Stage.beside(func() {
 		h, groups, err := sh.read(ctx, nil)
 		sh.mail.PostUserMessage(loaded{claim: claim, handle: h, groups: groups, err: err})
-	}()
+	})
 }
 
 // read waits until the local replica leads in the shard's epoch and knows all that
@@ -42,12 +42,10 @@ func (s *shard) read(ctx context.Context, only func(group string) bool) (*partit
 	if err != nil {
 		return nil, nil, err
 	}
-	select {
-	case s.c.reading <- struct{}{}:
-		defer func() { <-s.c.reading }()
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+	if err := s.c.o.Stage.acquire(ctx, s.c.reading); err != nil {
+		return nil, nil, err
 	}
+	defer func() { <-s.c.reading }()
 	replay := journal.NewReplay(&s.c.settings.Load().Settings, only)
 	if err := replay.Read(ctx, v); err != nil {
 		h.ReadFailed(err)
@@ -63,6 +61,10 @@ func (s *shard) read(ctx context.Context, only func(group string) bool) (*partit
 // awaitLeading waits until the replica leads, and its log is committed as far as
 // it goes.
 func (s *shard) awaitLeading(ctx context.Context) (*partition.Handle, *log.View, error) {
+	s.c.o.Stage.await(ctx, func() bool {
+		h := s.c.o.Partitions.Lookup(s.tp)
+		return h != nil && s.complete(h.View())
+	})
 	for {
 		if err := s.c.o.Partitions.AwaitReady(ctx, []messages.TopicPartition{s.tp}); err != nil {
 			return nil, nil, err
@@ -74,7 +76,7 @@ func (s *shard) awaitLeading(ctx context.Context) (*partition.Handle, *log.View,
 		published := make(chan struct{})
 		w := partition.NewWaiter(func() { close(published) })
 		h.Wait(w)
-		if v := h.View(); s.leads(v) && !v.Settling && v.Log.HighWatermark >= v.Log.End {
+		if v := h.View(); s.complete(v) {
 			h.Cancel(w)
 			return h, v.Log, nil
 		}
@@ -85,6 +87,11 @@ func (s *shard) awaitLeading(ctx context.Context) (*partition.Handle, *log.View,
 			return nil, nil, ctx.Err()
 		}
 	}
+}
+
+// complete reports whether a replica leads, and knows that all it has is committed.
+func (s *shard) complete(v *partition.View) bool {
+	return s.leads(v) && !v.Settling && v.Log.HighWatermark >= v.Log.End
 }
 
 // loaded takes over what was read.
@@ -124,13 +131,13 @@ func (s *shardActor) readAgain() {
 			continue
 		}
 		ctx, life := s.ctx, sl.life.Load()
-		go func() {
+		s.c.o.Stage.beside(func() {
 			_, groups, err := sl.shard.read(ctx, func(group string) bool { return group == sl.name })
 			if err == nil && len(groups) == 0 {
 				groups = append(groups, core.New(sl.name, &sl.shard.c.settings.Load().Settings))
 			}
 			sl.mail.PostUserMessage(rebuilt{life: life, groups: groups, err: err})
-		}()
+		})
 	}
 	s.again = nil
 }

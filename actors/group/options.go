@@ -37,6 +37,8 @@ type Options struct {
 	Now func() core.Time
 	// Fresh gives a name that nobody else is given; nil: at random.
 	Fresh func() string
+	// Stage is what a simulator sets; the zero value is for everybody else.
+	Stage Stage
 }
 
 // Topics makes the offsets topic.

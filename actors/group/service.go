@@ -113,6 +113,7 @@ func (c *Coordinator) ask(ctx context.Context, op, group string, question any) (
 	}
 	r := newRequest(op, group, question)
 	s.mail.PostUserMessage(r)
+	c.o.Stage.await(ctx, func() bool { return len(r.reply) > 0 })
 	select {
 	case a := <-r.reply:
 		return a.value, a.err

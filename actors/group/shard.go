@@ -234,7 +234,7 @@ func (s *shardActor) add(ctx actor.Context, g *core.Group) *slot {
 	sl.alarm = newAlarm(sl.mail)
 	sl.list(g)
 	sl.pid = ctx.Spawn(actor.PropsFromProducer(func() actor.Actor { return &groupActor{slot: sl} },
-		actor.WithMailbox(func() actor.Mailbox { return sl.mail })))
+		actor.WithMailbox(func() actor.Mailbox { return sl.mail })).Configure(s.c.o.Stage.options(sl.name)...))
 	s.slots[sl.name] = sl
 	s.c.count(1)
 	return sl

@@ -107,7 +107,7 @@ func (s *supervisor) place(ctx actor.Context, t *metadata.Topic) {
 func (s *supervisor) spawn(ctx actor.Context, sh *shard) *child {
 	sh.alarm = newAlarm(sh.mail)
 	props := actor.PropsFromProducer(func() actor.Actor { return &shardActor{shard: sh} },
-		actor.WithMailbox(func() actor.Mailbox { return sh.mail }), actor.WithSupervisor(s.c.o.Restarts))
+		actor.WithMailbox(func() actor.Mailbox { return sh.mail }), actor.WithSupervisor(s.c.o.Restarts)).Configure(s.c.o.Stage.options(sh.tp.String())...)
 	return &child{sh, ctx.Spawn(props)}
 }
 
@@ -143,6 +143,10 @@ func (c *Coordinator) Run(ctx context.Context) {
 		}
 	}
 }
+
+// Wake wakes the groups that wait for a time that has come. Who does not run Run calls
+// it now and then, and Scan.
+func (c *Coordinator) Wake() { c.alarms.ring(c.o.Now().Clock) }
 
 // Scan has all groups look for what need not be kept.
 func (c *Coordinator) Scan() {

@@ -60,16 +60,14 @@ const servingPatience = time.Second
 
 // awaitServing waits until a shard serves, but not for long.
 func (c *Coordinator) awaitServing(ctx context.Context, n int) {
-	ctx, cancel := context.WithTimeout(ctx, servingPatience)
+	ctx, cancel := c.o.Stage.timeout(ctx, servingPatience)
 	defer cancel()
 	for {
 		changed := c.news.next()
 		if shards := *c.shards.Load(); n < len(shards) && shards[n] != nil && shards[n].ready.Load() {
 			return
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if c.o.Stage.awaitClosed(ctx, changed) != nil {
 			return
 		}
 	}
@@ -80,12 +78,10 @@ func (c *Coordinator) topic(ctx context.Context) (*metadata.Topic, error) {
 	if t := c.o.Cell.Image().Topic(topicName); t != nil {
 		return t, nil
 	}
-	select {
-	case c.creating <- struct{}{}:
-		defer func() { <-c.creating }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := c.o.Stage.acquire(ctx, c.creating); err != nil {
+		return nil, err
 	}
+	defer func() { <-c.creating }()
 	// As many replicas as there are brokers to hold them: some of those that are
 	// known may be down.
 	brokers := max(1, len(c.o.Cell.Image().Brokers))
@@ -121,10 +117,8 @@ func (c *Coordinator) awaitTopic(ctx context.Context) (*metadata.Topic, error) {
 		if t := image.Topic(topicName); t != nil {
 			return t, nil
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := c.o.Stage.awaitClosed(ctx, changed); err != nil {
+			return nil, err
 		}
 	}
 }
