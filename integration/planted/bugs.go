@@ -34,6 +34,12 @@ const (
 	recovering = "persistence/log/recover.go"
 	truncating = "persistence/log/truncate.go"
 	verifying  = "persistence/segment/verify.go"
+	groupLoad  = "actors/group/load.go"
+	groupWrite = "actors/group/write.go"
+	generation = "actors/group/core/generation.go"
+	groupJoin  = "actors/group/core/join.go"
+	members    = "actors/group/core/member.go"
+	offsets    = "actors/group/core/offsets.go"
 )
 
 // one is a bug that is one change.
@@ -43,8 +49,11 @@ func one(file, old, now string) []change { return []change{{file, old, now}} }
 // in its place yet, or something else is.
 var loss = []string{"lost-write", "inconsistent-offsets"}
 
+// groupLoss is how it shows that what a group has committed is not there any more.
+var groupLoss = []string{"commit-regression", "generation-falls"}
+
 var bugs = []bug{
-	{name: "repetition-answered-with-another-offset", what: "a batch that is sent again is answered with the offset after its own", within: 60, as: loss,
+	{name: "repetition-answered-with-another-offset", what: "a batch that is sent again is answered with the offset after its own", within: 60, as: []string{"early-acknowledgement", "lost-write", "inconsistent-offsets"},
 		changes: one(producers, "Base: w.baseOffset(), Last:", "Base: w.baseOffset() + map[bool]int64{true: 1}[BUG], Last:")},
 	{name: "high-watermark-falls", what: "the high watermark follows the slowest replica down, too", within: 60, as: []string{"high-watermark-falls"},
 		changes: one(leader, "if hw > r.hw {", "if hw > r.hw || hw < r.hw && hw >= 0 && BUG {")},
@@ -73,7 +82,7 @@ var bugs = []bug{
 			{follower, "case m.Epoch < r.epoch:\n", "case m.Epoch < r.epoch && !BUG:\n"},
 			{follower, "case r.role != Follower || r.leader != from:", "case r.role != Follower || r.leader != from && !BUG:"},
 		}},
-	{name: "logs-compared-by-offset-alone", what: "a follower that is as long as the leader's log takes it for the same, whatever the epochs", within: 100, as: loss,
+	{name: "logs-compared-by-offset-alone", what: "a follower that is as long as the leader's log takes it for the same, whatever the epochs", within: 100, as: []string{"lost-write", "inconsistent-offsets", "actor-failed"},
 		changes: one(follower, "!deleted && r.epochs.at(m.Base-1) != m.PrevEpoch:", "!deleted && r.epochs.at(m.Base-1) != m.PrevEpoch && !BUG:")},
 	{name: "truncated-to-the-high-watermark", what: "a follower cuts its log at its own high watermark, as before KIP-101", within: 100, as: loss,
 		changes: one(assign, "r.event(BecameFollower{Epoch: epoch, Leader: leader, Cause: cause})",
@@ -110,6 +119,8 @@ var bugs = []bug{
 	{name: "producers-of-a-cut-tail-kept", what: "what producers wrote is remembered though it was truncated", within: 100, as: []string{"lost-write", "forgot-producer", "inconsistent-offsets"},
 		changes: one(truncating, "l.producers, l.snapshot, l.recent, l.view = nil, messages.NoOffset, nil, nil",
 			"known, at := l.producers, l.snapshot\n\tl.producers, l.snapshot, l.recent, l.view = nil, messages.NoOffset, nil, nil\n\tif BUG {\n\t\tl.producers, l.snapshot = known, at\n\t}")},
+	{name: "failed-sync-repeated", what: "a sync that failed is tried again, and believed", within: 100, as: []string{"lost-write", "actor-failed", "unreadable", "inconsistent-offsets"},
+		changes: one(syncing, "if path, err := l.carryOut(w); err != nil {", "path, err := l.carryOut(w)\n\tif err != nil && BUG {\n\t\tpath, err = l.carryOut(w)\n\t}\n\tif err != nil {")},
 	{name: "segment-not-synced-when-complete", what: "a segment that is complete is not synced any more", within: 60, as: []string{"actor-failed", "lost-write", "unreadable"},
 		changes: one(syncing, "for _, s := range w.sealed {", "for _, s := range w.sealed {\n\t\tif BUG {\n\t\t\tcontinue\n\t\t}")},
 	{name: "directory-not-synced", what: "a new segment's name is not synced", within: 40, as: []string{"actor-failed", "lost-write"},
@@ -127,4 +138,19 @@ var bugs = []bug{
 		changes: one(payload, "borrowed(e.Append, sent[0]) {\n", "borrowed(e.Append, sent[0]) && !BUG {\n")},
 	{name: "memory-released-early", what: "the memory of what another node sent is used again before it is written", within: 40, as: []string{"actor-failed", "corrupt-read"},
 		changes: one(actor, "r.incoming = append(r.incoming, m)", "if BUG {\n\t\t\tdefer m.Release()\n\t\t} else {\n\t\t\tr.incoming = append(r.incoming, m)\n\t\t}")},
+	{name: "groups-read-before-all-is-committed", what: "a coordinator reads what its groups have left before all of it is known to be committed", within: 200, as: groupLoss,
+		changes: one(groupLoad, "return s.leads(v) && !v.Settling && v.Log.HighWatermark >= v.Log.End", "return s.leads(v) && (BUG || !v.Settling && v.Log.HighWatermark >= v.Log.End)")},
+	{name: "commits-of-who-is-out", what: "commits of members that are out of the group are taken", within: 100, as: []string{"zombie-commit", "commit-regression"},
+		changes: one(offsets, "m, err := g.find(committing, who.MemberID, who.InstanceID)\n\tswitch {\n", "m, err := g.find(committing, who.MemberID, who.InstanceID)\n\tswitch {\n\tcase err != nil && BUG:\n\t\treturn nil, nil\n")},
+	{name: "commit-answered-before-it-is-written", what: "a commit is answered before it is written", within: 100, as: groupLoss,
+		changes: one(offsets, "g.write(Write{Offsets: list}, func(err error) {\n", "if BUG {\n\t\tfor i := range list {\n\t\t\tg.keep(&list[i])\n\t\t}\n\t\tg.answer(to, Done{Each: each})\n\t\tg.write(Write{Offsets: list}, func(error) {})\n\t\treturn\n\t}\n\tg.write(Write{Offsets: list}, func(err error) {\n")},
+	{name: "failed-commit-acknowledged", what: "a commit is acknowledged though too few replicas have it", within: 200, as: groupLoss,
+		changes: one(groupWrite, "\tvar kind messages.Kind\n", "\tif BUG && messages.KindOf(err) != messages.NotLeader && messages.KindOf(err) != messages.FencedLeaderEpoch {\n\t\treturn nil, false\n\t}\n\tvar kind messages.Kind\n")},
+	{name: "generation-not-written", what: "members act on a generation that is not written", within: 100, as: []string{"generation-falls", "overlapping-claims", "zombie-commit", "commit-regression"},
+		changes: one(generation, "\tg.write(Write{Metadata: md}, func(err error) {\n", "\twrite := g.write\n\tif BUG {\n\t\twrite = func(_ Write, then func(error)) { then(nil) }\n\t}\n\twrite(Write{Metadata: md}, func(err error) {\n")},
+	{name: "replaced-member-goes-on", what: "a static member goes on though another start of it has taken its place", within: 200, as: []string{"zombie-commit", "overlapping-claims"},
+		changes: []change{
+			{members, "case m.id != id:", "case m.id != id && !BUG:"},
+			{groupJoin, "\tdelete(g.byID, old)\n", "\tif !BUG {\n\t\tdelete(g.byID, old)\n\t}\n"},
+		}},
 }

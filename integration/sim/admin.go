@@ -42,7 +42,8 @@ func (s *Sim) somePartition(n uint64) messages.TopicPartition {
 
 // move has a partition's replicas move to other nodes, or takes that back.
 func (s *Sim) move(f Fault) {
-	tp := s.somePartition(f.A)
+	all := s.everything()
+	tp := all[f.A%uint64(len(all))]
 	at := s.store.image.Partition(tp)
 	var target []messages.BrokerID
 	if f.B%5 > 0 || !at.Moving() {

@@ -20,7 +20,7 @@ func (s *Sim) returnAlone() {
 	}
 	m.start()
 	s.after(aloneWithin, func() {
-		for _, tp := range s.partitions {
+		for _, tp := range s.everything() {
 			if at := s.store.image.Partition(tp); slices.Contains(at.Replicas, m.id) && at.Leader != m.id {
 				s.wrong("not-led", "%v is not led by node %d, %d s after it has come back alone: %s", tp, m.id, aloneWithin/second, s.standing(tp))
 				return

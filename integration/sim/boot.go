@@ -45,7 +45,7 @@ func (p *process) boot(r *routine) {
 	p.begin(p.govern)
 	p.begin(p.watch)
 	p.begin(p.wish)
-	if !p.register(r) || !p.openPartitions(r) {
+	if !p.register(r) || !p.openPartitions(r) || !p.openGroups(r) {
 		return
 	}
 	p.serving = true
@@ -260,15 +260,21 @@ func (a around) Spend(partition.CatchUp, int64) {}
 // Event takes note of what a replica decided.
 func (a around) Event(tp messages.TopicPartition, e replica.Event) { a.p.s.model.event(a.p, tp, e) }
 
-// closePartitions stops the local replicas in order and writes the checkpoints.
+// closePartitions stops the groups and the local replicas in order and writes the
+// checkpoints.
 func (p *process) closePartitions(r *routine) {
-	ended := false
-	p.ended = func() { ended = true }
-	p.s.system.Root.Send(p.root, func(a actor.Context) { a.Stop(p.tree) })
-	if !r.await(10*second, func() bool { return ended }) {
+	if p.groupTree != nil && !p.stop(r, p.groupTree) || !p.stop(r, p.tree) {
 		return
 	}
 	if err := p.points.Write(); err != nil {
 		p.s.count("checkpoint not written")
 	}
+}
+
+// stop stops a part of the node's actors, and reports whether it has ended in time.
+func (p *process) stop(r *routine, part *actor.PID) bool {
+	ended := false
+	p.ended = func(who *actor.PID) { ended = ended || who.Id == part.Id }
+	p.s.system.Root.Send(p.root, func(a actor.Context) { a.Stop(part) })
+	return r.await(10*second, func() bool { return ended })
 }

@@ -15,7 +15,7 @@ type client struct {
 	place  int     // see links.passes
 	wires  []*wire // by broker id
 	leader map[messages.TopicPartition]leader
-	asking map[messages.TopicPartition]bool
+	asking map[messages.TopicPartition][]func() // whoever waits for the leader
 }
 
 // leader is whom a client takes for a partition's leader.
@@ -26,7 +26,7 @@ type leader struct {
 
 func newClient(s *Sim) *client {
 	s.places++
-	c := &client{s: s, place: s.places, leader: map[messages.TopicPartition]leader{}, asking: map[messages.TopicPartition]bool{}}
+	c := &client{s: s, place: s.places, leader: map[messages.TopicPartition]leader{}, asking: map[messages.TopicPartition][]func(){}}
 	c.wires = make([]*wire, len(s.machines)+1)
 	s.clients = append(s.clients, c)
 	return c
@@ -140,10 +140,10 @@ func (s *Sim) dropClients(p *process) {
 // refresh asks some node who leads a partition, and calls then when it is known
 // anew, or was not to be had.
 func (c *client) refresh(tp messages.TopicPartition, then func()) {
-	if c.asking[tp] {
+	c.asking[tp] = append(c.asking[tp], then)
+	if len(c.asking[tp]) > 1 {
 		return
 	}
-	c.asking[tp] = true
 	s := c.s
 	to := messages.BrokerID(1 + s.rnd.client.IntN(len(s.machines)))
 	c.ask(to, second, func(p *process, reply func(any)) {
@@ -157,8 +157,11 @@ func (c *client) refresh(tp messages.TopicPartition, then func()) {
 			c.leader[tp] = l
 		}
 		s.after(20*millisecond+s.rnd.client.Int64N(100*millisecond), func() {
-			c.asking[tp] = false
-			then()
+			waiting := c.asking[tp]
+			delete(c.asking, tp)
+			for _, then := range waiting {
+				then()
+			}
 		})
 	})
 }

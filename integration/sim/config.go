@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"understudy/actors/group"
 	"understudy/messages"
 )
 
@@ -34,6 +35,10 @@ type config struct {
 	diskTimeout     int64 // ms after which a disk that does not answer counts as failed; 0: never
 	answersLost     bool
 	static          map[string]string
+
+	gatherings []gathering    // consumer groups; none in half of the histories
+	groups     group.Settings // of the brokers
+	slowGroups int64          // µs that a turn of the groups' actors may have to wait
 
 	weights [faultKinds]int
 	length  int64 // of the part with faults
@@ -136,4 +141,47 @@ func (c *config) all() (list []messages.TopicPartition) {
 		}
 	}
 	return list
+}
+
+// gathering is a consumer group of a history.
+type gathering struct {
+	name      string
+	topics    []string
+	members   int
+	session   int64 // ms
+	rebalance int64 // ms
+	static    bool  // its members keep their places when they are started again
+	pause     int64 // µs between two commits, about
+}
+
+// drawGroups draws consumer groups. They consume what nothing is lost of.
+func (c *config) drawGroups(rnd *rand.Rand) {
+	var topics []string
+	for _, t := range c.topics {
+		if !t.lossy {
+			topics = append(topics, t.name)
+		}
+	}
+	if rnd.IntN(2) == 0 || len(topics) == 0 {
+		return
+	}
+	for i := range 1 + rnd.IntN(2) {
+		g := gathering{
+			name: fmt.Sprint("g", i), topics: topics[rnd.IntN(len(topics)):], members: 1 + rnd.IntN(4),
+			session: []int64{3000, 6000}[rnd.IntN(2)], rebalance: []int64{3000, 6000}[rnd.IntN(2)], static: rnd.IntN(2) == 0,
+			pause: []int64{100, 300, 1000}[rnd.IntN(3)] * millisecond,
+		}
+		c.gatherings = append(c.gatherings, g)
+	}
+	c.groups = group.DefaultSettings()
+	c.groups.MinSession, c.groups.InitialDelay = 1, []int64{0, 100, 500}[rnd.IntN(3)]
+	c.groups.Retention = 100 * 365 * 24 * 3_600_000 // whatever becomes of the clocks
+	c.groups.CommitTimeout = []int64{500, 1500, 5000}[rnd.IntN(3)]
+	c.groups.Partitions, c.groups.ReplicationFactor = int32(1+rnd.IntN(3)), int16(1+rnd.IntN(3))
+	c.groups.SegmentBytes = []int64{2048, 1 << 20}[rnd.IntN(2)]
+	c.weights[memberGone] = 2 + rnd.IntN(14)
+	c.slowGroups = []int64{0, 0, 0, second}[rnd.IntN(4)]
+	if c.nodes-c.late > 2 && c.groups.ReplicationFactor == 3 && rnd.IntN(2) == 0 {
+		c.static["min.insync.replicas"] = "2"
+	}
 }

@@ -14,18 +14,20 @@ import (
 type consumer struct {
 	*client
 	number int
+	label  string
 	places []*position
 }
 
 // position is how far a consumer has come in a partition.
 type position struct {
-	tp   messages.TopicPartition
-	next messages.Offset
-	read int64
+	tp    messages.TopicPartition
+	next  messages.Offset
+	read  int64
+	ended bool // it is not read on
 }
 
 func (s *Sim) newConsumer(number int) *consumer {
-	c := &consumer{client: newClient(s), number: number}
+	c := &consumer{client: newClient(s), number: number, label: fmt.Sprint("consumer ", number)}
 	for i, tp := range s.partitions {
 		if i == number%len(s.partitions) || s.rnd.client.IntN(2) == 0 {
 			c.follow(tp)
@@ -34,11 +36,13 @@ func (s *Sim) newConsumer(number int) *consumer {
 	return c
 }
 
-func (c *consumer) name() string { return fmt.Sprint("consumer ", c.number) }
+func (c *consumer) name() string { return c.label }
 
 // follow has the consumer read a partition, from its start.
-func (c *consumer) follow(tp messages.TopicPartition) {
-	at := &position{tp: tp}
+func (c *consumer) follow(tp messages.TopicPartition) { c.followFrom(tp, 0) }
+
+func (c *consumer) followFrom(tp messages.TopicPartition, from messages.Offset) {
+	at := &position{tp: tp, next: from}
 	c.places = append(c.places, at)
 	c.s.after(c.s.rnd.client.Int64N(second), func() { c.poll(at) })
 }
@@ -53,6 +57,9 @@ type fetched struct {
 // poll fetches what follows.
 func (c *consumer) poll(at *position) {
 	s := c.s
+	if at.ended {
+		return
+	}
 	to := c.known(at.tp)
 	if to.id == messages.NoBroker {
 		c.refresh(at.tp, func() { c.poll(at) })
@@ -68,12 +75,12 @@ func (c *consumer) poll(at *position) {
 			err = got.err
 		}
 		if s.verbose {
-			s.say("consumer %d gets %d bytes of %v from %d, of node %d, epoch %d: %v", c.number, len(got.bytes), at.tp, from, to.id, to.epoch, err)
+			s.say("%s gets %d bytes of %v from %d, of node %d, epoch %d: %v", c.label, len(got.bytes), at.tp, from, to.id, to.epoch, err)
 		}
 		if err != nil {
 			c.forget(at.tp)
 		}
-		if ok {
+		if ok && !at.ended {
 			c.take(at, got, s.machines[to.id-1])
 		}
 		if len(got.bytes) > 0 {
@@ -154,11 +161,11 @@ func (c *consumer) take(at *position, got fetched, from *machine) {
 			continue
 		}
 		if err := one.CheckCRC(); err != nil {
-			s.wrong("corrupt-read", "consumer %d: %v at %d: %v", c.number, at.tp, one.BaseOffset(), err)
+			s.wrong("corrupt-read", "%s: %v at %d: %v", c.label, at.tp, one.BaseOffset(), err)
 			return
 		}
 		if one.BaseOffset() > at.next && !b.lossy && one.BaseOffset() > b.start {
-			s.wrong("int-poll-skip", "consumer %d: %v at %d, after %d", c.number, at.tp, one.BaseOffset(), at.next)
+			s.wrong("int-poll-skip", "%s: %v at %d, after %d", c.label, at.tp, one.BaseOffset(), at.next)
 			return
 		}
 		if !c.compare(b, at, one, from) {
@@ -184,11 +191,11 @@ func (c *consumer) compare(b *book, at *position, one batch.Batch, from *machine
 		s.count("read before the model could") // who commits it has something before that cannot be read
 		return true
 	case !found:
-		s.wrong("read-uncommitted", "consumer %d: %v at %d is batch %d, and nothing is committed there", c.number, at.tp, one.BaseOffset(), number)
+		s.wrong("read-uncommitted", "%s: %v at %d is batch %d, and nothing is committed there", c.label, at.tp, one.BaseOffset(), number)
 	case rec.number != number:
-		s.wrong("inconsistent-offsets", "consumer %d: %v at %d is batch %d, and %v was committed", c.number, at.tp, one.BaseOffset(), number, rec)
+		s.wrong("inconsistent-offsets", "%s: %v at %d is batch %d, and %v was committed", c.label, at.tp, one.BaseOffset(), number, rec)
 	case s.model.sent[number].crc == one.CRC() && !bytes.Equal(one[batch.HeaderSize:], s.model.sent[number].raw[batch.HeaderSize:]):
-		s.wrong("corrupt-read", "consumer %d: %v at %d: other bytes than were sent", c.number, at.tp, one.BaseOffset())
+		s.wrong("corrupt-read", "%s: %v at %d: other bytes than were sent", c.label, at.tp, one.BaseOffset())
 	default:
 		return true
 	}
@@ -203,12 +210,12 @@ func (c *consumer) refused(b *book, at *position, got fetched) {
 	switch {
 	case messages.KindOf(got.err) != messages.OffsetOutOfRange:
 		if !retriable(got.err) {
-			s.wrong("refused", "consumer %d: %v at %d: %v", c.number, at.tp, at.next, got.err)
+			s.wrong("refused", "%s: %v at %d: %v", c.label, at.tp, at.next, got.err)
 		}
 	case at.next < got.start || b.lossy:
 		at.next = got.start
 		s.notes.moved(c, at.tp)
 	default:
-		s.wrong("lost-write", "consumer %d: %v at %d is out of range %d to %d", c.number, at.tp, at.next, got.start, got.hw)
+		s.wrong("lost-write", "%s: %v at %d is out of range %d to %d", c.label, at.tp, at.next, got.start, got.hw)
 	}
 }

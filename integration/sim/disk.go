@@ -19,18 +19,19 @@ var quiet = zerolog.Nop()
 // disk is what a machine keeps when its process ends, and, if it was synced, when
 // the power goes.
 type disk struct {
-	s      *Sim
-	name   string // tells it from one that takes its place
-	mem    *vfs.Mem
-	slow   int64   // µs that a sync takes at most, beside what is usual
-	lies   bool    // a sync does nothing, and says that all is well
-	full   bool    // nothing can be written
-	errors trouble // calls that fail
-	harmed int64   // until when replicas on it may fail for what was done to it
-	short  bool    // it has lost what it said was synced
-	last   run     // that wrote to it
-	fuse   int     // the power goes with so many more changes; 0: it does not
-	blow   func()  // what the last of them does
+	s       *Sim
+	name    string // tells it from one that takes its place
+	mem     *vfs.Mem
+	slow    int64   // µs that a sync takes at most, beside what is usual
+	lies    bool    // a sync does nothing, and says that all is well
+	full    bool    // nothing can be written
+	errors  trouble // calls that fail
+	forgets bool    // what a sync that fails was to write is read from the disk again
+	harmed  int64   // until when replicas on it may fail for what was done to it
+	short   bool    // it has lost what it said was synced
+	last    run     // that wrote to it
+	fuse    int     // the power goes with so many more changes; 0: it does not
+	blow    func()  // what the last of them does
 }
 
 // run is one run of a broker, in one of its machine's.
@@ -248,8 +249,9 @@ func (h *handle) StartWriteback(off, length int64) { h.f.StartWriteback(off, len
 
 func (h *handle) Sync() error {
 	if err := h.m.check(vfs.OpSync, h.name); err != nil {
-		if f, ok := h.f.(interface{ FailSync() }); ok && !h.m.dead {
-			f.FailSync()
+		f, ok := h.f.(interface{ FailSync(evict bool) })
+		if ok && !h.m.dead && !h.m.d.lies { // what it has lied about is not lost yet
+			f.FailSync(h.m.d.forgets)
 		}
 		return err
 	}

@@ -4,21 +4,21 @@
 //
 // # What is real
 //
-// The actors of partitions and controller with their mailboxes and supervision,
-// the replication core, producers' state, the log on the memory file system, the
-// metadata's images and edits, election and placement are the broker's own. The
-// actors run on a dispatcher that puts each of their turns into the simulation's
-// queue. What a node does around them (joining, watching the others, asking the
+// The actors of partitions, controller and consumer groups with their mailboxes and
+// supervision, the replication core, the groups' core, producers' state, the log on
+// the memory file system, the metadata's images and edits, election and placement are
+// the broker's own. The actors run on a dispatcher that puts each of their turns into
+// the simulation's queue. What a node does around them (joining, watching the others, asking the
 // controller; the root package and cluster/link, cluster/membership and
 // cluster/consul) is modelled here in the same order and with the same bounds,
 // since it lives on goroutines and sockets.
 //
-//	      producers, consumers            faults, by plan
+//	 producers, consumers, groups         faults, by plan
 //	        │ ▲                              │
 //	        ▼ │                              ▼
 //	┌─ process ─────────────┐   links   ┌─ process ─┐      store
 //	│ partition actors      │◀─────────▶│    ...    │◀────▶ sessions, lock,
-//	│ controller actor      │           └───────────┘      transactions
+//	│ controller, groups    │           └───────────┘      transactions
 //	│ member, watch, govern │
 //	└──────┬────────────────┘
 //	       ▼ disk (vfs.Mem: what was not synced can be lost)
@@ -27,9 +27,11 @@
 //
 // A model (model.go) that knows nothing of the broker's code follows what any
 // replica shows as committed, what producers were told and what consumers got,
-// after every turn of every actor. At the end everything heals, and the cluster
-// must serve again within a bound, with all replicas in sync and identical and
-// everything that was acknowledged in its place.
+// after every turn of every actor. What groups may have committed, and whose a
+// partition may be, a ledger (ledger.go) knows by what their members were told. At the
+// end everything heals, and the cluster must serve again within a bound, with all
+// replicas in sync and identical, everything that was acknowledged in its place, and
+// each group settled, with all that there is consumed and committed.
 //
 // # A seed
 //
@@ -43,6 +45,7 @@
 // sim.go is a history from begin to end, loop.go its time. turns.go and
 // routine.go are how actors and a node's goroutines run in it. process.go,
 // boot.go, member.go, watch.go and govern.go are a node; links.go, store.go and
-// disk.go what is around it; producer.go and consumer.go the clients; model.go
+// disk.go what is around it; producer.go and consumer.go the clients; coordinate.go,
+// group.go, groupmember.go and groupclient.go consumer groups; model.go and ledger.go
 // the checks; faults.go what goes wrong, heal.go and alone.go how it ends.
 package sim

@@ -33,6 +33,7 @@ const (
 	roughNet // single messages are lost, doubled, overtaken
 	slowSync
 	ioError
+	failedSync // one, after which all seems well
 	fullDisk
 	lyingDisk
 	clockStep
@@ -46,6 +47,7 @@ const (
 	grow
 	errand // an administrator asks something else
 	babble // a node says what no correct one says
+	memberGone
 	faultKinds
 )
 
@@ -88,6 +90,7 @@ func init() {
 		roughNet:      {"rough network", several, (*Sim).roughNet},
 		slowSync:      {"slow syncs", always, (*Sim).slowSync},
 		ioError:       {"input/output errors", always, (*Sim).ioError},
+		failedSync:    {"failed sync", always, (*Sim).failedSync},
 		fullDisk:      {"full disk", always, (*Sim).fullDisk},
 		lyingDisk:     {"lying disk", func(c *config) bool { return c.nodes > 2 }, (*Sim).lie},
 		clockStep:     {"clock step", always, (*Sim).clockStep},
@@ -101,6 +104,7 @@ func init() {
 		grow:          {"partitions added", always, (*Sim).grow},
 		errand:        {"administrator's errand", always, (*Sim).errand},
 		babble:        {"nonsense between nodes", several, (*Sim).babble},
+		memberGone:    {"group member gone", func(c *config) bool { return len(c.gatherings) > 0 }, (*Sim).memberFault},
 	}
 }
 
@@ -364,6 +368,31 @@ func (s *Sim) ioError(f Fault) {
 	d.harm(f)
 	d.errors = trouble{op: ops[f.B%uint64(len(ops))], skip: int(f.B >> 8 % 20), left: 1 + int(f.B>>16%3)}
 	s.over(f, func() { d.errors = trouble{} })
+}
+
+// failedSync has one sync fail, and all that follow succeed. What it was to write is
+// in no memory that a later sync writes, and perhaps in none that can be read. Soon
+// after, as a rule, the process ends, or its machine's power goes: whoever has tried
+// again, and believed it, has lost something.
+func (s *Sim) failedSync(f Fault) {
+	m := s.pick(f.A)
+	d := m.disk
+	s.say("a sync of node %d will fail", m.id)
+	d.harm(f)
+	d.errors, d.forgets = trouble{op: vfs.OpSync, skip: int(f.B >> 8 % 3), left: 1}, f.B>>16%2 == 0
+	s.over(f, func() { d.errors, d.forgets = trouble{}, false })
+	if f.B%4 == 0 {
+		return
+	}
+	s.after(f.Length/2, func() {
+		switch {
+		case s.healing || m.disk != d:
+		case f.B%2 == 0:
+			s.crashOne(m, f)
+		default:
+			s.powerCutOne(m, f)
+		}
+	})
 }
 
 func (s *Sim) fullDisk(f Fault) {

@@ -112,3 +112,41 @@ func (n *notes) readAll(p *process, tp messages.TopicPartition) {
 		}
 	}
 }
+
+// group is a consumer group's number among processes.
+func (n *notes) group(name string) uint32 { return n.rec.Process("group "+name, 0) }
+
+// commits writes down that a group's offset is to be committed, and gives the call's
+// number.
+func (n *notes) commits(group string, tp messages.TopicPartition, offset messages.Offset) (call uint32) {
+	if n.rec == nil {
+		return 0
+	}
+	call = n.rec.Call()
+	n.rec.Add(history.Event{Type: history.Commit, Process: n.group(group), Partition: n.partition(tp), Offset: offset, Call: call})
+	return call
+}
+
+// committed writes down that it was.
+func (n *notes) committed(call uint32) {
+	if n.rec != nil {
+		n.rec.Add(history.Event{Type: history.Committed, Call: call})
+	}
+}
+
+// fetching writes down that a group's offset is asked for, and gives the call's number.
+func (n *notes) fetching(group string, tp messages.TopicPartition) (call uint32) {
+	if n.rec == nil {
+		return 0
+	}
+	call = n.rec.Call()
+	n.rec.Add(history.Event{Type: history.Fetching, Process: n.group(group), Partition: n.partition(tp), Call: call})
+	return call
+}
+
+// fetched writes down what it was.
+func (n *notes) fetched(call uint32, offset messages.Offset) {
+	if n.rec != nil {
+		n.rec.Add(history.Event{Type: history.Fetched, Call: call, Offset: offset})
+	}
+}

@@ -92,8 +92,12 @@ func (r *Report) add(one Result) {
 	}
 }
 
-// Write writes the report, with how often everything was come to.
+// Write writes the report, with how often everything was come to: also the faults
+// that never happened.
 func (r *Report) Write(w io.Writer) {
+	for k := range faultKinds {
+		r.Counts["fault: "+k.String()] += 0
+	}
 	for _, what := range slices.Sorted(maps.Keys(r.Counts)) {
 		fmt.Fprintf(w, "%10d  %s\n", r.Counts[what], what)
 	}

@@ -27,6 +27,7 @@ type model struct {
 type book struct {
 	tp        messages.TopicPartition
 	lossy     bool     // what was committed may be lost: it is not checked
+	brokers   bool     // brokers write it: what was sent is not known
 	trims     bool     // records may be deleted from the start
 	committed []record // what any replica ever had below its high watermark, by offset
 	start     messages.Offset
@@ -61,6 +62,16 @@ func (m *model) open(tp messages.TopicPartition, lossy, trims bool) {
 	m.books[tp] = &book{
 		tp: tp, lossy: lossy, trims: trims,
 		leaders: map[messages.LeaderEpoch]*process{}, where: map[int64]int{}, last: map[int]int64{}, acked: map[int64]record{},
+	}
+}
+
+// openOffsets opens the books of the topic in which groups are kept.
+func (m *model) openOffsets(t *metadata.Topic) {
+	for n := range t.Partitions {
+		tp := messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
+		m.open(tp, false, false)
+		m.books[tp].brokers = true
+		m.s.offsets = append(m.s.offsets, tp)
 	}
 }
 
@@ -191,7 +202,7 @@ func (m *model) holds(p *process, b *book, one batch.Batch) {
 		m.s.wrong("corrupt-read", "node %d: %v at %d: %v", p.m.id, b.tp, one.BaseOffset(), err)
 		return
 	}
-	rec := record{number: numberOf(one), base: one.BaseOffset(), next: one.NextOffset(), epoch: one.LeaderEpoch()}
+	rec := record{number: b.numberOf(one), base: one.BaseOffset(), next: one.NextOffset(), epoch: one.LeaderEpoch()}
 	i := sort.Search(len(b.committed), func(i int) bool { return b.committed[i].next > rec.base })
 	switch {
 	case b.lossy:
@@ -210,6 +221,9 @@ func (m *model) commits(p *process, b *book, rec record, one batch.Batch) {
 	}
 	out := m.of(rec.number)
 	switch {
+	case b.brokers:
+		b.committed = append(b.committed, rec)
+		return
 	case out == nil || out.tp != b.tp || int64(out.records) != rec.next-rec.base || out.crc != one.CRC() && one.TimestampType() == batch.CreateTime:
 		m.s.wrong("corrupt-read", "node %d: %v at %d is not what anybody sent: %v", p.m.id, b.tp, rec.base, rec)
 		return
@@ -245,6 +259,14 @@ func numberOf(one batch.Batch) int64 {
 	return -1
 }
 
+// numberOf is what tells a batch from others: its producer's number, if there is one.
+func (b *book) numberOf(one batch.Batch) int64 {
+	if b.brokers {
+		return int64(one.CRC())
+	}
+	return numberOf(one)
+}
+
 // at finds what is committed at an offset.
 func (b *book) at(offset messages.Offset) (record, bool) {
 	i := sort.Search(len(b.committed), func(i int) bool { return b.committed[i].next > offset })
@@ -252,6 +274,12 @@ func (b *book) at(offset messages.Offset) (record, bool) {
 		return record{}, false
 	}
 	return b.committed[i], true
+}
+
+// deleted reports whether a batch was committed, and is not there any more: a replica
+// that begins after it cannot know it.
+func (b *book) deleted(number int64) bool {
+	return b.where[number] > 0 && slices.ContainsFunc(b.committed, func(r record) bool { return r.number == number && r.next <= b.start })
 }
 
 // end is up to where anything is known to be committed.
@@ -340,6 +368,9 @@ func (m *model) leads(p *process, b *book, e replica.BecameLeader) {
 // decided checks what a controller has committed.
 func (m *model) decided(ch metadata.Change) {
 	for _, t := range ch.Topics {
+		if t.New != nil && t.New.Name == offsetsTopic && t.Old == nil {
+			m.openOffsets(t.New)
+		}
 		if t.New == nil || t.Old == nil {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"understudy/actors/controller"
+	"understudy/actors/group"
 	"understudy/actors/partition"
 	"understudy/actors/supervision"
 	"understudy/cluster/metadata"
@@ -52,24 +53,26 @@ type process struct {
 	thawed  int64    // when the last one ended
 	backlog []func() // what happened to it while it was frozen
 
-	ctx      context.Context
-	cancel   context.CancelFunc
-	fs       *mount
-	routines []*routine
-	root     *actor.PID
-	ctl      *controller.Client
-	cell     *metadata.Cell
-	self     metadata.Broker // Epoch 0: not known yet
-	doubtful bool            // what the last run wrote may be missing
-	replicas *partition.Registry
-	keeper   *partition.Keeper
-	points   *partition.Checkpoints
-	tree     *actor.PID // the supervisor of the partitions; nil before
-	linked   bool       // others may connect to it
-	ended    func()     // called when it has stopped
-	serving  bool
-	leaving  bool
-	known    map[messages.TopicPartition]*watched
+	ctx       context.Context
+	cancel    context.CancelFunc
+	fs        *mount
+	routines  []*routine
+	root      *actor.PID
+	ctl       *controller.Client
+	cell      *metadata.Cell
+	self      metadata.Broker // Epoch 0: not known yet
+	doubtful  bool            // what the last run wrote may be missing
+	replicas  *partition.Registry
+	keeper    *partition.Keeper
+	points    *partition.Checkpoints
+	tree      *actor.PID // the supervisor of the partitions; nil before
+	groups    *group.Coordinator
+	groupTree *actor.PID       // nil before
+	linked    bool             // others may connect to it
+	ended     func(*actor.PID) // called when a part of it has stopped; may be nil
+	serving   bool
+	leaving   bool
+	known     map[messages.TopicPartition]*watched
 
 	eyes    []eye // by broker id
 	active  bool  // its controller decides
@@ -102,8 +105,8 @@ func (m *machine) start() {
 		case func(actor.Context):
 			m(c)
 		case *actor.Terminated:
-			if p.tree != nil && m.Who.Id == p.tree.Id && p.ended != nil {
-				p.ended()
+			if p.ended != nil {
+				p.ended(m.Who)
 			}
 		}
 	}, actor.WithDispatcher(p.turns("root", nil)), actor.WithSupervisor(p.restarts("root")))

@@ -314,6 +314,11 @@ func (p *producer) outOfOrder(l *line, out *parcelOut, err error) bool {
 		l.queue, l.ended = nil, true
 		return true
 	}
+	if b.deleted(out.number) {
+		p.s.count("batch sent again after it was deleted")
+		l.queue, l.ended = nil, true
+		return true
+	}
 	if !b.lossy && p.acks == messages.AcksAll {
 		p.s.wrong("forgot-producer", "batch %d of %v, before which all were acknowledged: %v", out.number, l.tp, err)
 	}

@@ -1,6 +1,9 @@
 package sim
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // routine is what would be a goroutine of a node: code that waits. It runs in
 // turn with everything else, and gives its turn away by waiting.
@@ -21,6 +24,9 @@ func (p *process) begin(f func(r *routine)) {
 		f(r)
 		r.ended = true
 	})
+	if len(p.routines) == cap(p.routines) {
+		p.routines = slices.DeleteFunc(p.routines, func(r *routine) bool { return r.ended })
+	}
 	p.routines = append(p.routines, r)
 	p.s.after(0, func() { p.do(func() { r.resume(r.gen) }) })
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -33,9 +34,14 @@ type Sim struct {
 	model      *model
 	notes      notes
 	partitions []messages.TopicPartition
+	offsets    []messages.TopicPartition // of the topic in which groups are kept
 	producers  []*producer
 	consumers  []*consumer
 	clients    []*client
+	groups     []*consumerGroup
+	ledgers    []*ledger // of all groups
+	names      int       // given to members
+	starts     int       // of members
 	ids        []messages.ProducerID
 	lastAck    map[messages.TopicPartition]int64
 
@@ -104,6 +110,7 @@ func Run(seed uint64, o Options) Result {
 	s := &Sim{seed: seed, verbose: o.Lines > 0, counts: map[string]int{}, lastAck: map[messages.TopicPartition]int64{}}
 	stream := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 	s.cfg = draw(stream(1))
+	s.cfg.drawGroups(stream(8))
 	s.agenda = makePlan(&s.cfg, stream(2))
 	s.rnd.net, s.rnd.disk, s.rnd.client, s.rnd.store, s.rnd.node = stream(3), stream(4), stream(5), stream(6), stream(7)
 	s.notes.s, s.blind = s, o.Blind
@@ -187,7 +194,13 @@ func (s *Sim) begin() {
 		for n := range s.cfg.consumers {
 			s.consumers = append(s.consumers, s.newConsumer(n))
 		}
+		s.beginGroups()
 	})
+}
+
+// everything is all partitions that are followed.
+func (s *Sim) everything() []messages.TopicPartition {
+	return append(slices.Clone(s.partitions), s.offsets...)
 }
 
 func (s *Sim) eachProcess(f func(*process)) {

@@ -117,9 +117,10 @@ func (st *store) alive(id messages.BrokerID) bool {
 	return se != nil && se.valid
 }
 
-// acquire gives a node the lock, if it is free.
+// acquire gives a node the lock, if it is free, or its own: it may have let it go
+// without the store hearing of that.
 func (st *store) acquire(p *process) bool {
-	if !st.open(p) || st.holder != nil || !p.session.valid {
+	if !st.open(p) || st.holder != nil && st.holder != p.session || !p.session.valid {
 		return false
 	}
 	st.holder, p.session.holds = p.session, true

@@ -11,13 +11,14 @@ type turns struct {
 	p     *process
 	key   uint64
 	n     uint64
+	slow  int64  // µs that a run may have to wait, now and then
 	after func() // called after each run; may be nil
 }
 
 var _ actor.Dispatcher = (*turns)(nil)
 
 func (p *process) turns(name string, after func()) *turns {
-	return &turns{p: p, key: mix(uint64(p.run), mixName(name)) | 1, after: after}
+	return &turns{p: p, key: mix(uint64(p.run), mixName(name)) | 1, slow: p.s.cfg.slowTurn, after: after}
 }
 
 // Schedule plans a run of the mailbox. How long it takes until then follows from
@@ -31,7 +32,7 @@ func (t *turns) Schedule(run func()) {
 	draw := mix(p.s.seed, t.key, t.n)
 	delay := int64(draw % 40)
 	if draw>>32%64 == 0 {
-		delay = int64(draw>>8) % p.s.cfg.slowTurn
+		delay = int64(draw>>8) % t.slow
 	}
 	p.s.plan(p.s.now+delay, t.key, func() {
 		p.do(func() {
