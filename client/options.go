@@ -68,7 +68,7 @@ type SubscriptionOptions struct {
 	MaxBytes   int64
 	// MaxAside bounds how many records of actors that block, are slow, or wait for a
 	// record's next attempt, are put aside when such actors take up the room that
-	// others need. Of these records only the offset is kept, in some 64 bytes; they
+	// others need. Of these records only the offset is kept, in some 100 bytes; they
 	// are read once more when their actor has worked off what it has, for which an
 	// eighth of MaxRecords and MaxBytes, and 1 MiB for each partition, come on top.
 	// When so many are aside, partitions with such an actor are paused. So is one

@@ -30,7 +30,8 @@ type Options struct {
 
 // Store keeps journals by name in a compacted topic. A journal is a snapshot and
 // the changes since. It is safe for concurrent use; of one journal there should
-// be one writer at a time.
+// be one writer at a time. The journals of actors that Handler and Sourced make may
+// be read, and deleted when nothing comes for their keys, but not written.
 type Store struct {
 	o     Options
 	cl    *kgo.Client
