@@ -39,11 +39,7 @@ func (r *room) give(records int, bytes int64) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.freed != nil && r.any() {
-		close(r.freed)
-		r.freed = nil
-		r.waited.Store(false)
-	}
+	r.tell()
 }
 
 // any reports whether there is room.
@@ -66,12 +62,20 @@ func (r *room) ask() (records int, freed <-chan struct{}) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.freed = make(chan struct{})
+	told := make(chan struct{})
+	r.freed = told
 	r.waited.Store(true)
-	if r.any() { // given back before anybody could see that it is waited for
+	r.tell() // it may have been given back before anybody could see that it is waited for
+	return 0, told
+}
+
+// tell tells who waits if there is room. The lock is held.
+func (r *room) tell() {
+	if r.freed != nil && r.any() {
 		close(r.freed)
+		r.freed = nil
+		r.waited.Store(false)
 	}
-	return 0, r.freed
 }
 
 // gather is for how long more room is waited for, when there is only a little: to
