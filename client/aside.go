@@ -24,6 +24,9 @@ import (
 const (
 	// pressEvery is the least time between two looks for slow actors.
 	pressEvery = 100 * time.Millisecond
+	// lookFor is for how long it is looked at how fast an actor is: a machine that is
+	// busy with others makes all slow for a moment.
+	lookFor = 500 * time.Millisecond
 	// maxAgain is how many records that were read again wait in a queue.
 	maxAgain = 8 * maxSent
 	// readingBytes bounds what a reading fetches at once.

@@ -94,12 +94,16 @@ func (l *lane) idle() bool {
 }
 
 // slow reports whether the lane's queue would take longer than a second to work off
-// as fast as it has been since the last time that this was asked.
+// as fast as it has been lately. It is asked again and again while there is too little
+// room, and has no opinion before it has seen for a while how fast that is.
 func (l *lane) slow(now time.Time) bool {
 	done := l.got - len(l.queue) - int(l.run.outstanding.Load())
 	since, went := now.Sub(l.pace.at), done-l.pace.done
+	if since < lookFor {
+		return false
+	}
 	l.pace = pace{now, done}
-	return since < 4*pressEvery && float64(went) < float64(len(l.queue))*since.Seconds()
+	return since < 4*lookFor && float64(went) < float64(len(l.queue))*since.Seconds()
 }
 
 // add puts a record at the end of the queue.
