@@ -162,14 +162,24 @@ func (m *rdkafkaMember) take(event kafka.Event) error {
 	return nil
 }
 
+// commit commits what was processed. What is refused, as while the group changes,
+// is committed the next time: there may be no later record to do it with.
 func (m *rdkafkaMember) commit() {
 	var list []kafka.TopicPartition
 	for p, at := range m.done {
 		list = append(list, kafka.TopicPartition{Topic: &m.topic, Partition: p, Offset: at})
 	}
-	if len(list) > 0 {
-		_, _ = m.consumer.CommitOffsets(list) // what is not committed will be processed again
-		clear(m.done)
+	if len(list) == 0 {
+		return
+	}
+	committed, err := m.consumer.CommitOffsets(list)
+	if err != nil {
+		return
+	}
+	for _, c := range committed {
+		if c.Error == nil {
+			delete(m.done, c.Partition)
+		}
 	}
 }
 
@@ -185,10 +195,11 @@ func (m *rdkafkaMember) rebalance(consumer *kafka.Consumer, event kafka.Event) e
 		kind := checker.Revoked
 		if consumer.AssignmentLost() {
 			kind = checker.Lost
-			clear(m.done)
+		} else {
+			m.commit()
 		}
-		m.commit()
 		for _, p := range e.Partitions {
+			delete(m.done, p.Partition) // whoever gets it processes again what is not committed
 			says(kind, p.Partition, 0, 0)
 		}
 		return consumer.IncrementalUnassign(e.Partitions)
