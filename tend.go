@@ -6,6 +6,7 @@ import (
 
 	"understudy/cluster/metadata"
 	"understudy/cluster/topicconfig"
+	"understudy/internal/beat"
 	"understudy/messages"
 )
 
@@ -56,7 +57,7 @@ type tended struct {
 // tend has the controller do by and by what is not to be done at once: replicas
 // leave brokers that are being drained, and leaders return.
 func (n *node) tend(ctx context.Context) {
-	tick := time.NewTicker(tendInterval)
+	tick := beat.NewTicker(tendInterval)
 	defer tick.Stop()
 	steady, last := steadiness{}, tended{}
 	for {

@@ -13,6 +13,7 @@ import (
 	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
+	"understudy/internal/beat"
 	"understudy/messages"
 )
 
@@ -239,7 +240,7 @@ func (n *node) cutOff() bool {
 
 // watch looks at who is up, as the controller, and whether this node can go on leading.
 func (n *node) watch() {
-	tick := time.NewTicker(lookInterval)
+	tick := beat.NewTicker(lookInterval)
 	defer tick.Stop()
 	isolated := false
 	var t term

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,9 +29,15 @@ func (r *recorder) Receive(c actor.Context) {
 	}
 }
 
+// newSystem is an actor system that prints nothing: benchstat would stumble over lines
+// between a benchmark's name and its figures.
+func newSystem() *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
+}
+
 func spawn(t *testing.T, r *recorder) (*actor.ActorSystem, *actor.PID, *Batching) {
 	t.Helper()
-	system := actor.NewActorSystem()
+	system := newSystem()
 	box := NewBatching()
 	strategy := actor.NewOneForOneStrategy(10, 0, actor.DefaultDecider)
 	pid := system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return r },
@@ -106,7 +113,7 @@ func TestWhatComesBeforeTheActorWaitsForIt(t *testing.T) {
 	box.PostUserMessage("early")
 	r := &recorder{got: make(chan []any), gate: make(chan struct{})}
 	close(r.gate)
-	system := actor.NewActorSystem()
+	system := newSystem()
 	pid := system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return r }, actor.WithMailbox(func() actor.Mailbox { return box })))
 	if got := <-r.got; len(got) != 1 || got[0] != "early" {
 		t.Errorf("at first the actor got %v", got)
@@ -122,7 +129,7 @@ func TestNoMessageIsLostBetweenManySenders(t *testing.T) {
 	var seen atomic.Int64
 	done := make(chan struct{})
 	box := NewBatching()
-	system := actor.NewActorSystem()
+	system := newSystem()
 	system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
 		if mail, ok := c.Message().(Mail); ok && seen.Add(int64(len(mail))) == senders*each {
 			close(done)
@@ -142,7 +149,7 @@ func TestNoMessageIsLostBetweenManySenders(t *testing.T) {
 
 func BenchmarkPost(b *testing.B) {
 	box := NewBatching()
-	system := actor.NewActorSystem()
+	system := newSystem()
 	var seen int
 	done := make(chan struct{})
 	message := any(&struct{}{})

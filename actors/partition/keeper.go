@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"understudy/internal/beat"
 	"understudy/persistence/log"
 )
 
@@ -25,13 +26,13 @@ func (k *Keeper) Run(ctx context.Context) {
 	defer checkpoint.Stop()
 	look := time.NewTicker(k.ScanInterval)
 	defer look.Stop()
-	beat := time.NewTicker(k.TickInterval)
-	defer beat.Stop()
+	ticks := beat.NewTicker(k.TickInterval)
+	defer ticks.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-beat.C:
+		case <-ticks.C:
 			k.Tick()
 		case <-look.C:
 			k.Scan()

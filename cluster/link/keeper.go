@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"understudy/cluster/replica"
+	"understudy/internal/beat"
 	"understudy/messages"
 )
 
@@ -64,7 +65,7 @@ func (p *peer) keep(before *peer) {
 		p.mu.Unlock()
 	}
 	k := &keeper{p: p, o: &p.link.options, attempts: make(chan attempt, 1), retry: time.NewTimer(0), lastTick: time.Now()}
-	tick := time.NewTicker(k.o.Heartbeat / 2)
+	tick := beat.NewTicker(k.o.Heartbeat / 2)
 	defer tick.Stop()
 	defer k.retry.Stop()
 	for {

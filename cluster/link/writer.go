@@ -3,6 +3,8 @@ package link
 import (
 	"net"
 	"time"
+
+	"understudy/internal/beat"
 )
 
 const (
@@ -78,8 +80,8 @@ func (v *vector) writeTo(nc net.Conn) (n int64, err error) {
 // write is the connection's writer. It takes what has gathered, writes it at
 // once, and begins again; a heartbeat goes out now and then.
 func (c *conn) write() {
-	beat := time.NewTicker(c.link.options.Heartbeat)
-	defer beat.Stop()
+	beats := beat.NewTicker(c.link.options.Heartbeat)
+	defer beats.Stop()
 	due, busy := true, false // busy: something has gone out since the last heartbeat
 	for {
 		any := c.out.take(&c.round)
@@ -87,7 +89,7 @@ func (c *conn) write() {
 		if !any && !due && grant == 0 && !c.round.bye {
 			select {
 			case <-c.out.wake:
-			case <-beat.C:
+			case <-beats.C:
 				due = true
 			}
 			if c.ended() {
@@ -113,7 +115,7 @@ func (c *conn) write() {
 			return
 		}
 		select {
-		case <-beat.C:
+		case <-beats.C:
 			due = true
 		default:
 			due = false

@@ -26,6 +26,7 @@ const (
 var layers = map[string]int{
 	"messages":            0,
 	"internal/nearest":    0,
+	"internal/beat":       1,
 	"cluster/replica":     0,
 	"cluster/placement":   0,
 	"cluster/election":    0,
@@ -70,7 +71,7 @@ func packages(t *testing.T) []pkg {
 		}
 		rel := filepath.ToSlash(strings.TrimPrefix(strings.TrimPrefix(p, root), "/"))
 		if d.IsDir() {
-			if strings.HasPrefix(d.Name(), ".") && p != root || d.Name() == "testdata" {
+			if strings.HasPrefix(d.Name(), ".") && p != root || d.Name() == "testdata" || rel == "build" {
 				return filepath.SkipDir
 			}
 			return nil

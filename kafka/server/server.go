@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"understudy/internal/beat"
 	"understudy/kafka/wire"
 	"understudy/messages"
 )
@@ -186,7 +187,7 @@ func (s *Server) Connections() int {
 
 // watch keeps the coarse clock and closes what has been idle or stuck for too long.
 func (s *Server) watch() {
-	ticker := time.NewTicker(tick)
+	ticker := beat.NewTicker(tick)
 	defer ticker.Stop()
 	start := time.Now()
 	var conns []*Conn
