@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ func (p *peer) dial(addr string, why purpose, lost uint64) (*conn, error) {
 		return nil, err
 	}
 	nc = o.secure(nc, addr, true)
-	stop := context.AfterFunc(p.ctx, func() { _ = nc.Close() })
+	stop := closeAtEnd(p.ctx, nc)
 	err = limit(nc, o.HandshakeTimeout)
 	var a agreement
 	if err == nil {
@@ -161,9 +162,7 @@ func (p *peer) dial(addr string, why purpose, lost uint64) (*conn, error) {
 	if err == nil {
 		err = limit(nc, 0)
 	}
-	if !stop() && err == nil {
-		err = ErrClosed
-	}
+	err = cmp.Or(err, stop())
 	if err != nil || why == toKnock {
 		_ = nc.Close() // the error is what counts
 		return nil, asRefusal(err)

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -209,7 +210,7 @@ func (l *Link) welcome(nc net.Conn) {
 	o := &l.options
 	addr := nc.RemoteAddr().String()
 	nc = o.secure(nc, addr, false)
-	stop := context.AfterFunc(l.ctx, func() { _ = nc.Close() })
+	stop := closeAtEnd(l.ctx, nc)
 	h := handshake{options: o, nc: nc}
 	h.theirs.from = messages.NoBroker
 	err := limit(nc, o.HandshakeTimeout)
@@ -220,9 +221,7 @@ func (l *Link) welcome(nc net.Conn) {
 	if err == nil {
 		err = h.confirm()
 	}
-	if !stop() && err == nil {
-		err = ErrClosed
-	}
+	err = cmp.Or(err, stop())
 	if err != nil {
 		_ = nc.Close() // the error is what counts
 		l.tellRefused(h.theirs, addr, err)
@@ -239,6 +238,23 @@ func (l *Link) welcome(nc net.Conn) {
 		_ = nc.Close()
 	default:
 		p.offer(l.newConn(nc, a, &p.stats))
+	}
+}
+
+// closeAtEnd closes a connection when ctx ends, until stop is called. Its error says that
+// it has been closed; nothing of it is left then.
+func closeAtEnd(ctx context.Context, nc net.Conn) (stop func() error) {
+	closed := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		_ = nc.Close()
+		close(closed)
+	})
+	return func() error {
+		if cancel() {
+			return nil
+		}
+		<-closed
+		return ErrClosed
 	}
 }
 
