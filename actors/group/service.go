@@ -254,6 +254,7 @@ func (c *Coordinator) List(ctx context.Context) ([]Listing, error) {
 	var all []Listing
 	var failed error
 	for _, r := range asked {
+		c.o.Stage.await(ctx, func() bool { return len(r.reply) > 0 })
 		select {
 		case a := <-r.reply:
 			if failed = errors.Join(failed, a.err); a.err == nil {

@@ -179,20 +179,6 @@ func (c ResignCause) String() string {
 	return "no cause"
 }
 
-// Fail is called when an effect could not be carried out, because of cause, and
-// leaves of the others what must still be done: the answers, with the cause where
-// success had been foreseen. Then call Replica.Stop.
-func (e *Effects) Fail(cause error) {
-	for i := range e.Answers {
-		if e.Answers[i].Err == nil {
-			e.Answers[i].Err = cause
-		}
-	}
-	clear(e.Append)
-	clear(e.Send)
-	*e = Effects{Append: e.Append[:0], Send: e.Send[:0], Answers: e.Answers, Reads: e.Reads[:0], Events: e.Events}
-}
-
 // clear empties the effects, keeping the slices' memory but nothing they refer to.
 func (e *Effects) clear() {
 	clear(e.Append)

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"errors"
 	"slices"
 	"testing"
 
@@ -95,15 +94,6 @@ func TestFlightReusesMemory(t *testing.T) {
 	}
 	if cap(q.sent) > 16 || q.bytes != 30 {
 		t.Errorf("room for %d, %d bytes", cap(q.sent), q.bytes)
-	}
-}
-
-func TestFailedEffectsAnswerWithTheCause(t *testing.T) {
-	cause, refused := errors.New("disk"), errors.New("refused")
-	e := Effects{Flush: true, Publish: true, Answers: []Answer{{}, {Err: refused}}, Events: []Event{Settled{}}}
-	e.Fail(cause)
-	if e.Flush || e.Publish || e.Answers[0].Err != cause || e.Answers[1].Err != refused || len(e.Events) != 1 {
-		t.Errorf("%+v", e)
 	}
 }
 

@@ -99,7 +99,7 @@ var bugs = []bug{
 			{assign, "case a.Epoch <= r.led && !alone:", "case a.Epoch <= r.led && !alone && !BUG:"},
 			{core, "r.epoch = max(r.epochs.last(), log.LedEpoch)", "r.epoch = max(r.epochs.last(), log.LedEpoch)\n\tif BUG {\n\t\tr.epoch = messages.NoEpoch\n\t}"},
 		}},
-	{name: "isr-of-an-old-epoch", what: "the controller grants an ISR that an older epoch's leader asks for", within: 200, as: []string{"metadata-unreadable", "unclean-election", "lost-write"},
+	{name: "isr-of-an-old-epoch", what: "the controller grants an ISR that an older epoch's leader asks for", within: 200, as: []string{"not-refused", "metadata-unreadable", "unclean-election", "lost-write"},
 		changes: []change{
 			{isrChange, "case c.Epoch < s.LeaderEpoch:", "case c.Epoch < s.LeaderEpoch && !BUG:"},
 			{isrChange, "case c.From.ID != s.Leader:", "case c.From.ID != s.Leader && !BUG:"},
@@ -140,7 +140,7 @@ var bugs = []bug{
 		changes: one(actor, "r.incoming = append(r.incoming, m)", "if BUG {\n\t\t\tdefer m.Release()\n\t\t} else {\n\t\t\tr.incoming = append(r.incoming, m)\n\t\t}")},
 	{name: "groups-read-before-all-is-committed", what: "a coordinator reads what its groups have left before all of it is known to be committed", within: 200, as: groupLoss,
 		changes: one(groupLoad, "return s.leads(v) && !v.Settling && v.Log.HighWatermark >= v.Log.End", "return s.leads(v) && (BUG || !v.Settling && v.Log.HighWatermark >= v.Log.End)")},
-	{name: "commits-of-who-is-out", what: "commits of members that are out of the group are taken", within: 100, as: []string{"zombie-commit", "commit-regression"},
+	{name: "commits-of-who-is-out", what: "commits of members that are out of the group are taken", within: 200, as: []string{"zombie-commit", "commit-regression"},
 		changes: one(offsets, "m, err := g.find(committing, who.MemberID, who.InstanceID)\n\tswitch {\n", "m, err := g.find(committing, who.MemberID, who.InstanceID)\n\tswitch {\n\tcase err != nil && BUG:\n\t\treturn nil, nil\n")},
 	{name: "commit-answered-before-it-is-written", what: "a commit is answered before it is written", within: 100, as: groupLoss,
 		changes: one(offsets, "g.write(Write{Offsets: list}, func(err error) {\n", "if BUG {\n\t\tfor i := range list {\n\t\t\tg.keep(&list[i])\n\t\t}\n\t\tg.answer(to, Done{Each: each})\n\t\tg.write(Write{Offsets: list}, func(error) {})\n\t\treturn\n\t}\n\tg.write(Write{Offsets: list}, func(err error) {\n")},
@@ -148,7 +148,7 @@ var bugs = []bug{
 		changes: one(groupWrite, "\tvar kind messages.Kind\n", "\tif BUG && messages.KindOf(err) != messages.NotLeader && messages.KindOf(err) != messages.FencedLeaderEpoch {\n\t\treturn nil, false\n\t}\n\tvar kind messages.Kind\n")},
 	{name: "generation-not-written", what: "members act on a generation that is not written", within: 100, as: []string{"generation-falls", "overlapping-claims", "zombie-commit", "commit-regression"},
 		changes: one(generation, "\tg.write(Write{Metadata: md}, func(err error) {\n", "\twrite := g.write\n\tif BUG {\n\t\twrite = func(_ Write, then func(error)) { then(nil) }\n\t}\n\twrite(Write{Metadata: md}, func(err error) {\n")},
-	{name: "replaced-member-goes-on", what: "a static member goes on though another start of it has taken its place", within: 200, as: []string{"zombie-commit", "overlapping-claims"},
+	{name: "replaced-member-goes-on", what: "a static member goes on though another start of it has taken its place", within: 300, as: []string{"zombie-commit", "overlapping-claims"},
 		changes: []change{
 			{members, "case m.id != id:", "case m.id != id && !BUG:"},
 			{groupJoin, "\tdelete(g.byID, old)\n", "\tif !BUG {\n\t\tdelete(g.byID, old)\n\t}\n"},

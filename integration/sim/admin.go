@@ -127,6 +127,9 @@ func (s *Sim) trim(f Fault) {
 			return
 		}
 		before := b.start + int64(f.B%200)
+		if f.A>>32%4 == 0 {
+			before = messages.NoOffset // all that is committed
+		}
 		b.trims = true
 		p.begin(func(r *routine) {
 			low, err := h.DeleteRecords(p.ctx, before)

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"understudy/cluster/election"
+	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/messages"
 	"understudy/messages/batch"
@@ -16,6 +18,7 @@ func (s *Sim) babble(f Fault) {
 		return
 	}
 	s.babbled = true
+	s.nonsenseWish(tp, f.B)
 	leader := s.machines[at.Leader-1].proc
 	list := nonsense(at.LeaderEpoch)
 	for i, id := range at.Replicas {
@@ -57,4 +60,40 @@ func nonsense(epoch messages.LeaderEpoch) []replica.Message {
 		list[i].Type, list[i].Epoch = replica.TypeAppend, epoch
 	}
 	return list
+}
+
+// nonsenseWish asks the controller for in-sync sets that no leader asks for.
+func (s *Sim) nonsenseWish(tp messages.TopicPartition, n uint64) {
+	s.admin("wish of nonsense", func(q *process) error {
+		at := q.cell.Image().Partition(tp)
+		if at == nil || at.Leader == messages.NoBroker {
+			return nil
+		}
+		member := func(id messages.BrokerID) election.Member {
+			m := election.Member{ID: id}
+			if b := q.cell.Image().Broker(id); b != nil {
+				m.Epoch = b.Epoch
+			}
+			return m
+		}
+		leader, nobody := member(at.Leader), election.Member{ID: 99, Epoch: 1}
+		one := []election.Member{leader}
+		wrong := []election.Change{
+			{From: leader, Epoch: at.LeaderEpoch + 1, Revision: at.Revision, ISR: one},
+			{From: leader, Epoch: at.LeaderEpoch - 1, Revision: at.Revision, ISR: one},
+			{From: nobody, Epoch: at.LeaderEpoch, Revision: at.Revision, ISR: one},
+			{From: leader, Epoch: at.LeaderEpoch, Revision: at.Revision - 1, ISR: one},
+			{From: leader, Epoch: at.LeaderEpoch, Revision: at.Revision, ISR: append(one, leader)},
+			{From: leader, Epoch: at.LeaderEpoch, Revision: at.Revision, ISR: append(one, nobody)},
+			{From: leader, Epoch: at.LeaderEpoch, Revision: at.Revision},
+		}
+		q.ctl.ChangeISR(tp, wrong[n%uint64(len(wrong))], func(_ metadata.Partition, err error) {
+			if err == nil {
+				s.wrong("not-refused", "%v: an in-sync set that makes no sense was granted", tp)
+				return
+			}
+			s.count("wish of nonsense: " + messages.KindOf(err).String())
+		})
+		return nil
+	})
 }

@@ -17,6 +17,7 @@ func (s *Sim) errand(f Fault) {
 	list := errands()
 	for i := range uint64(4) {
 		n := mix(f.B, i)
+		s.groupErrand(mix(n))
 		e := list[mix(f.A, i)%uint64(len(list))]
 		s.admin("errand: "+e.name, func(q *process) error {
 			err := e.run(q, n)
@@ -71,9 +72,9 @@ func errands() []errandOf {
 			topic := q.s.cfg.topics[0].name
 			wrong := []controller.NewPartitions{
 				{Topic: topic, Count: 1}, {Topic: topic, Count: 0}, {Topic: "nowhere", Count: 5}, {Topic: topic, Count: 1 << 30},
-				{Topic: topic, Count: 100, Assignments: [][]messages.BrokerID{{1}}},
+				{Topic: topic, Count: 100, Assignments: [][]messages.BrokerID{{1}}}, {Topic: offsetsTopic, Count: 30},
 			}
-			return q.ctl.CreatePartitions(q.ctx, wrong[n%5:n%5+1], false)[0].Err
+			return q.ctl.CreatePartitions(q.ctx, wrong[n%6:n%6+1], false)[0].Err
 		}},
 		{"settings", false, changedSettings},
 		{"settings of nonsense", true, nonsenseSettings},
@@ -99,6 +100,7 @@ func errands() []errandOf {
 			move := controller.Reassignment{Topic: side(n), Target: q.s.shuffled(n >> 4)[:1]}
 			return q.ctl.Reassign(q.ctx, []controller.Reassignment{move}, n>>8%2 == 0)[0].Err
 		}},
+		{"the same twice", true, twice},
 		{"move of nonsense", true, nonsenseMove},
 		{"node of nonsense", true, nonsenseNode},
 	}
@@ -136,7 +138,9 @@ func changedSettings(q *process, n uint64) error {
 		{{Name: "retention.ms", Kind: topicconfig.Delete}},
 		{{Name: "cleanup.policy", Kind: topicconfig.Append, Value: "compact"}},
 		{{Name: "cleanup.policy", Kind: topicconfig.Subtract, Value: "compact"}},
-	}[n>>8%4]
+		{{Name: "unclean.leader.election.enable", Kind: topicconfig.Set, Value: "true"}},
+		{{Name: "unclean.leader.election.enable", Kind: topicconfig.Delete}},
+	}[n>>8%6]
 	if to.Type == controller.BrokerResource {
 		ops = [][]topicconfig.Op{
 			{{Name: "log.index.interval.bytes", Kind: topicconfig.Set, Value: "1000"}}, {{Name: "log.index.interval.bytes", Kind: topicconfig.Delete}},
@@ -186,5 +190,30 @@ func nonsenseNode(q *process, n uint64) error {
 		}
 		_, err := q.ctl.RegisterBroker(q.ctx, old, true)
 		return err
+	}
+}
+
+// twice asks for the same, or for what contradicts itself, in one request.
+func twice(q *process, n uint64) error {
+	topic := q.s.cfg.topics[0].name
+	switch n % 5 {
+	case 0:
+		t := controller.NewTopic{Name: "twice", Partitions: 1, ReplicationFactor: 1}
+		return q.ctl.CreateTopics(q.ctx, []controller.NewTopic{t, t}, false)[1].Err
+	case 1:
+		ref := controller.TopicRef{Name: side(n)}
+		return q.ctl.DeleteTopics(q.ctx, []controller.TopicRef{ref, ref})[1].Err
+	case 2:
+		more := controller.NewPartitions{Topic: topic, Count: 90}
+		return q.ctl.CreatePartitions(q.ctx, []controller.NewPartitions{more, more}, true)[1].Err
+	case 3:
+		move := controller.Reassignment{Topic: topic, Target: q.s.shuffled(n)[:1]}
+		return q.ctl.Reassign(q.ctx, []controller.Reassignment{move, move}, true)[1].Err
+	default:
+		change := controller.ConfigChange{
+			Resource: controller.Resource{Type: controller.TopicResource, Name: topic},
+			Ops:      []topicconfig.Op{{Name: "retention.ms", Kind: topicconfig.Set, Value: "1"}},
+		}
+		return q.ctl.AlterConfigs(q.ctx, []controller.ConfigChange{change, change}, true)[1].Err
 	}
 }
