@@ -89,7 +89,7 @@ func runDev(ctx context.Context, streams Streams, o devOptions) error {
 		return fmt.Errorf("find this program's file: %w", err)
 	}
 	for i := range o.brokers {
-		d.nodes = append(d.nodes, devNode(program, consul, dir, o.basePort, i))
+		d.nodes = append(d.nodes, devNode(program, consul, dir, o, i))
 	}
 	if err := d.startNodes(ctx); err != nil {
 		return err
@@ -98,15 +98,17 @@ func runDev(ctx context.Context, streams Streams, o devOptions) error {
 	return d.obey(ctx)
 }
 
-// devNode is the process of one broker.
-func devNode(program, consul, dir string, basePort, i int) *devProcess {
-	port := basePort + i
+// devNode is the process of one broker. Topics have copies on three nodes unless
+// more or fewer are asked for, so that one may be killed.
+func devNode(program, consul, dir string, o devOptions, i int) *devProcess {
+	port := o.basePort + i
 	data := filepath.Join(dir, fmt.Sprintf("node-%d", i+1))
 	return &devProcess{
 		name: fmt.Sprintf("node %d", i+1), log: data + ".log", ready: "ready:",
 		command: []string{
 			program, "server", "--cluster", "dev", "--consul", consul, "--node-id", itoa(i + 1),
 			"--listen", fmt.Sprintf("127.0.0.1:%d", port), "--admin-listen", fmt.Sprintf("127.0.0.1:%d", port+adminOffset), "--data-dir", data,
+			"--default-replication-factor", itoa(min(3, o.brokers)),
 		},
 		details: []any{i + 1, fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("127.0.0.1:%d", port+adminOffset), data, data + ".log"},
 	}

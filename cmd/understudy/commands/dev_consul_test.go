@@ -32,7 +32,7 @@ func TestDev(t *testing.T) {
 	for round := range 2 {
 		seeds, tell, stop := startDev(t, dir)
 		if round == 0 {
-			must(t, "", "topic", "create", "orders", "--partitions", "6", "--replicas", "3", "--brokers", seeds)
+			must(t, "", "topic", "create", "orders", "--partitions", "6", "--brokers", seeds)
 		}
 		tell("kill 2")
 		must(t, "a\nb\n", "produce", "orders", "--brokers", seeds)
