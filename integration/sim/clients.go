@@ -180,6 +180,14 @@ func (c *client) forget(tp messages.TopicPartition) {
 	c.leader[tp] = leader{messages.NoBroker, c.known(tp).epoch}
 }
 
+// notOlder has no leader of an older epoch be taken for one: what was committed after
+// it need not be there (KIP-320).
+func (c *client) notOlder(tp messages.TopicPartition, epoch messages.LeaderEpoch) {
+	if epoch > c.known(tp).epoch {
+		c.leader[tp] = leader{messages.NoBroker, epoch}
+	}
+}
+
 // retriable reports whether a client asks again after an error of a broker.
 func retriable(err error) bool {
 	switch messages.KindOf(err) {

@@ -87,7 +87,7 @@ func (c *groupClient) commit(who group.Member, offsets map[messages.TopicPartiti
 	commit := group.Commit{Member: who, Offsets: map[messages.TopicPartition]group.Committed{}}
 	var asked []entry
 	for _, tp := range sorted(offsets) {
-		commit.Offsets[tp] = group.Committed{Offset: offsets[tp], LeaderEpoch: messages.NoEpoch}
+		commit.Offsets[tp] = group.Committed{Offset: offsets[tp], LeaderEpoch: c.known(tp).epoch}
 		asked = append(asked, c.ledger.asks(who, tp, offsets[tp]))
 	}
 	if c.s.verbose {
@@ -132,6 +132,7 @@ func (c *groupClient) fetch(tps []messages.TopicPartition, finish func(offsets m
 			offset := messages.NoOffset
 			if at, ok := found[r.tp]; ok {
 				offset = at.Offset
+				c.notOlder(r.tp, at.LeaderEpoch)
 			}
 			c.s.count("group: offset read back")
 			c.ledger.read(r, offset)
