@@ -41,6 +41,7 @@ type conn struct {
 
 	heard   atomic.Uint64 // counts reads that brought something
 	writing atomic.Uint64 // odd while a write is under way
+	leaving atomic.Bool   // the goodbye is being written, or is
 
 	requests requests
 
@@ -65,7 +66,13 @@ func (l *Link) newConn(nc net.Conn, a agreement, stats *counters) *conn {
 
 // start lets reader and writer begin.
 func (c *conn) start() {
-	c.wait.Go(func() { c.close(c.read()) })
+	c.wait.Go(func() {
+		err := c.read()
+		if c.leaving.Load() && endedByPeer(err) {
+			err = ErrClosed // it has heard the goodbye before the writer could say that it is written
+		}
+		c.close(err)
+	})
 	c.wait.Go(func() {
 		c.write()
 		c.out.drain(&c.round)

@@ -105,6 +105,7 @@ func (c *conn) write() {
 			}
 			busy = any
 		}
+		c.leaving.Store(c.round.bye)
 		if err := c.writeRound(due, grant); err != nil {
 			c.hearOut()
 			c.close(err)
