@@ -86,8 +86,8 @@ func (h *handshake) dial(to messages.BrokerID, p purpose, lost uint64, admit fun
 	if err != nil {
 		return agreement{}, err
 	}
-	if want := h.prove(roleAcceptor); h.mine.secret && !hmac.Equal(proof[:], want[:]) {
-		return agreement{}, refuse(WrongSecret, "the other node's proof is wrong")
+	if want := h.prove(roleAcceptor); !hmac.Equal(proof[:], want[:]) {
+		return agreement{}, h.disproved()
 	}
 	return h.agreed(h.mine, h.theirs.least), nil
 }
@@ -122,8 +122,8 @@ func (h *handshake) accept(admit func(hello) *Refusal) (agreement, error) {
 	if len(body) < proofSize {
 		return agreement{}, h.refuse(refuse(Malformed, "proof of %d bytes", len(body)))
 	}
-	if want := h.prove(roleDialer); h.mine.secret && !hmac.Equal(body[:proofSize], want[:]) {
-		return agreement{}, h.refuse(refuse(WrongSecret, "the proof is wrong"))
+	if want := h.prove(roleDialer); !hmac.Equal(body[:proofSize], want[:]) {
+		return agreement{}, h.refuse(h.disproved())
 	}
 	if no := admit(h.theirs); no != nil {
 		return agreement{}, h.refuse(no)
@@ -164,11 +164,18 @@ const (
 	roleAcceptor = "understudy link: acceptor"
 )
 
-// prove is the proof for a role; all zero when there is no secret.
-func (h *handshake) prove(role string) (proof [proofSize]byte) {
-	if !h.mine.secret {
-		return proof
+// disproved says what a wrong proof means.
+func (h *handshake) disproved() *Refusal {
+	if h.mine.secret {
+		return refuse(WrongSecret, "the proof is wrong")
 	}
+	return refuse(Malformed, "what was said has not come as it was sent")
+}
+
+// prove is the proof for a role. Without a secret everybody could make it, but not
+// the network by chance: a bit that falls over in a node's epoch must not make it one
+// that is believed, and that keeps the node out from then on.
+func (h *handshake) prove(role string) (proof [proofSize]byte) {
 	mac := hmac.New(sha256.New, h.options.Secret)
 	mac.Write([]byte(role))
 	mac.Write(h.said[0])

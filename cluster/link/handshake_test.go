@@ -60,7 +60,7 @@ func TestHandshakeAgrees(t *testing.T) {
 		if d.peer != (replica.Member{ID: 2, Epoch: 102}) || a.peer != (replica.Member{ID: 1, Epoch: 101}) {
 			t.Errorf("%+v and %+v", d, a)
 		}
-		if d.id != a.id || d.id == 0 || d.version != 1 || a.version != 1 || d.window != 1<<20 || a.maxPayload != 1<<20 {
+		if d.id != a.id || d.id == 0 || d.version != maxVersion || a.version != maxVersion || d.window != 1<<20 || a.maxPayload != 1<<20 {
 			t.Errorf("%+v and %+v", d, a)
 		}
 	}
@@ -104,6 +104,47 @@ func TestVersionsMeetAtTheNewestOfBoth(t *testing.T) {
 	}
 }
 
+// TestABitThatFallsOverIsFoundOut has the network damage one bit of what a dialer
+// says, each in turn: nobody is taken for another node, or another start of it.
+func TestABitThatFallsOverIsFoundOut(t *testing.T) {
+	for bit := range 8 * (noteHeader + helloSize + len("c")) {
+		synctest.Test(t, func(t *testing.T) {
+			left, right := net.Pipe()
+			dialer, acceptor := who(1, nil), who(2, nil)
+			go func() {
+				defer left.Close()
+				h := handshake{options: &dialer, nc: &flipper{left, bit}}
+				if limit(left, time.Second) == nil {
+					_, _ = h.dial(2, toLink, 0, func(hello) *Refusal { return nil })
+				}
+			}()
+			defer right.Close()
+			h := handshake{options: &acceptor, nc: right}
+			if err := limit(right, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if a, err := h.accept(func(hello) *Refusal { return nil }); err == nil {
+				t.Errorf("bit %d: agreed on %+v", bit, a)
+			}
+		})
+	}
+}
+
+// flipper turns over one bit of what is written first.
+type flipper struct {
+	net.Conn
+	bit int // -1: it was done
+}
+
+func (f *flipper) Write(b []byte) (int, error) {
+	if f.bit >= 0 {
+		b = slices.Clone(b)
+		b[f.bit/8] ^= 1 << (f.bit % 8)
+		f.bit = -1
+	}
+	return f.Conn.Write(b)
+}
+
 // TestAnAcceptorWithoutTheSecretIsFoundOut lets somebody answer who knows all but
 // the secret, and reflects the dialer's own proof.
 func TestAnAcceptorWithoutTheSecretIsFoundOut(t *testing.T) {
@@ -113,7 +154,7 @@ func TestAnAcceptorWithoutTheSecretIsFoundOut(t *testing.T) {
 		h := handshake{options: &liar, nc: right}
 		h.introduce()
 		_ = h.hear(0, noteHello)
-		h.mine.least, h.mine.most, h.mine.to, h.mine.purpose = 1, 1, 1, toLink
+		h.mine.least, h.mine.most, h.mine.to, h.mine.purpose = maxVersion, maxVersion, 1, toLink
 		_ = h.say(1, noteChallenge)
 		proof, _ := h.read(noteProof)
 		_ = h.write(appendVerdict(nil, nil, [proofSize]byte(proof)))

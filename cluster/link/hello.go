@@ -58,9 +58,12 @@ const (
 )
 
 // The protocol versions that this node speaks.
+//
+//	1  without a secret, nothing is proved
+//	2  proofs without a secret too: they show that the notes came as they were sent
 const (
-	minVersion = 1
-	maxVersion = 1
+	minVersion = 2
+	maxVersion = 2
 )
 
 type noteKind uint8
