@@ -21,11 +21,9 @@ import (
 )
 
 const (
-	commitGroups   = 60
-	commitClients  = 4  // with a connection of their own each
-	commitInFlight = 64 // of one client
-	commitWarmUp   = time.Second
-	commitFor      = 5 * time.Second
+	commitClients = 256 // as in life, with a connection of their own and one commit under way each
+	commitWarmUp  = time.Second
+	commitFor     = 5 * time.Second
 )
 
 // commits measures how many offsets one coordinator commits with three replicas,
@@ -48,20 +46,22 @@ func (b *bench) commits(ctx context.Context) error {
 	if err := createTopic(ctx, seeds[0], "committed", partitions, nil); err != nil {
 		return err
 	}
-	var values []float64
-	for i := range b.runs {
-		v, err := commitsOnce(ctx, seeds, fmt.Sprint("commits-", i, "-"))
-		if err != nil {
-			return err
+	for _, groups := range []int{1, 60} {
+		var values []float64
+		for i := range b.runs {
+			v, err := commitsOnce(ctx, seeds, groups, fmt.Sprint("commits-", groups, "-", i, "-"))
+			if err != nil {
+				return err
+			}
+			values = append(values, v)
 		}
-		values = append(values, v)
+		b.report(fmt.Sprintf("commits of %d groups through one coordinator, three replicas", groups), "a second", values, "≥ 20000", atLeast(20_000))
 	}
-	b.report("commits through one coordinator, three replicas", "a second", values, "≥ 20000", atLeast(20_000))
 	return nil
 }
 
-func commitsOnce(ctx context.Context, seeds []string, prefix string) (float64, error) {
-	groups, coordinator, err := coordinated(ctx, seeds, prefix)
+func commitsOnce(ctx context.Context, seeds []string, many int, prefix string) (float64, error) {
+	groups, coordinator, err := coordinated(ctx, seeds, many, prefix)
 	if err != nil {
 		return 0, err
 	}
@@ -70,23 +70,21 @@ func commitsOnce(ctx context.Context, seeds []string, prefix string) (float64, e
 	var done atomic.Int64
 	var ended atomic.Bool
 	var work errgroup.Group
-	for range commitClients {
+	for i := range commitClients {
 		cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...))
 		if err != nil {
 			return 0, err
 		}
 		defer cl.Close()
-		for i := range commitInFlight {
-			work.Go(func() error {
-				for offset := int64(1); !ended.Load(); offset++ {
-					if err := commit(ctx, cl.Broker(coordinator), groups[i%len(groups)], int32(i%partitions), offset); err != nil {
-						return err
-					}
-					done.Add(1)
+		work.Go(func() error {
+			for offset := int64(1); !ended.Load(); offset++ {
+				if err := commit(ctx, cl.Broker(coordinator), groups[i%len(groups)], int32(i%partitions), offset); err != nil {
+					return err
 				}
-				return nil
-			})
-		}
+				done.Add(1)
+			}
+			return nil
+		})
 	}
 	err = pass(ctx, commitWarmUp)
 	before, began := done.Load(), time.Now()
@@ -96,14 +94,14 @@ func commitsOnce(ctx context.Context, seeds []string, prefix string) (float64, e
 	return rate, errors.Join(err, work.Wait())
 }
 
-// coordinated finds groups of one coordinator.
-func coordinated(ctx context.Context, seeds []string, prefix string) (groups []string, coordinator int, err error) {
+// coordinated finds so many groups of one coordinator.
+func coordinated(ctx context.Context, seeds []string, many int, prefix string) (groups []string, coordinator int, err error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...))
 	if err != nil {
 		return nil, 0, err
 	}
 	defer cl.Close()
-	for i := 0; len(groups) < commitGroups; i++ {
+	for i := 0; len(groups) < many; i++ {
 		name := fmt.Sprint(prefix, i)
 		req := kmsg.NewPtrFindCoordinatorRequest()
 		req.CoordinatorKey, req.CoordinatorKeys = name, []string{name}

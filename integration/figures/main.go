@@ -10,7 +10,8 @@
 //	consume   the same records, against a server that answers from memory
 //	ready     the start with 1,000 partitions and 10 GB, after an orderly stop and after kill -9
 //	idle      memory and CPU with 100 and 10,000 partitions
-//	groups    joins, rest and committed offsets of consumer groups
+//	groups    joins, and rest, of consumer groups
+//	commits   offsets committed through one coordinator of three nodes
 //	sdk       the actor SDK, against the Kafka client that it stands on; memory of an idle key
 package main
 
@@ -75,7 +76,7 @@ func run() (err error) {
 	runs := flag.Int("runs", 5, "runs of which the median is taken")
 	mib := flag.Int64("mib", 2048, "MiB to produce and to consume in each run")
 	stored := flag.Int64("stored-mib", 10_000, "MiB in the partitions when the start is measured")
-	only := flag.String("only", "produce,consume,ready,idle,groups,sdk", "what to measure")
+	only := flag.String("only", "produce,consume,ready,idle,groups,commits,sdk", "what to measure")
 	ceiling := flag.Bool("serve-ceiling", false, "be the server without a log (used by the command itself)")
 	flag.Parse()
 	if *ceiling {
@@ -89,7 +90,7 @@ func run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	parts := map[string]func(context.Context) error{"produce": b.throughput, "ready": b.ready, "idle": b.idle, "groups": b.groups, "sdk": b.sdk}
+	parts := map[string]func(context.Context) error{"produce": b.throughput, "ready": b.ready, "idle": b.idle, "groups": b.groups, "commits": b.commits, "sdk": b.sdk}
 	for _, name := range strings.Split(*only, ",") {
 		if name == "consume" {
 			name = "produce" // what is consumed has been produced
