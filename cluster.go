@@ -222,6 +222,12 @@ func (n *node) register(ctx context.Context) error {
 	}
 }
 
+// awaitRevision waits until the image is as new as that of a revision, or for at most
+// so long, and reports whether it is.
+func (n *node) awaitRevision(ctx context.Context, most time.Duration, revision int64) bool {
+	return n.awaitImage(ctx, most, func(im *metadata.Image) bool { return im.Revision >= revision })
+}
+
 // awaitImage waits until the image is as wanted, or for at most so long, and
 // reports whether it is.
 func (n *node) awaitImage(ctx context.Context, most time.Duration, wanted func(*metadata.Image) bool) bool {

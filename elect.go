@@ -91,7 +91,7 @@ type holdingQuestion struct {
 
 // holdings is what the replicas on this node hold.
 func (n *node) holdings(ctx context.Context, q holdingQuestion) []controller.Holding {
-	n.awaitImage(ctx, patience(ctx), func(im *metadata.Image) bool { return im.Revision >= q.Revision })
+	n.awaitRevision(ctx, patience(ctx), q.Revision)
 	return n.b.holdings(ctx, q.Partitions)
 }
 

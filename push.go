@@ -353,7 +353,7 @@ func (n *node) follow() {
 		if len(n.connected()) == 0 && !n.active.Load() {
 			wait = 0 // there is nobody who could send it
 		}
-		if !n.awaitImage(n.ctx, wait, func(im *metadata.Image) bool { return im.Revision >= revision }) {
+		if !n.awaitRevision(n.ctx, wait, revision) {
 			n.lore.heard(revision)
 		}
 		after = revision

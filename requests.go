@@ -177,7 +177,7 @@ func request[Q, A any](ctx context.Context, n *node, to messages.BrokerID, q que
 	}
 	*value = r.Value
 	if wait := patience(ctx); !q.any && wait > 0 {
-		n.awaitImage(ctx, wait, func(im *metadata.Image) bool { return im.Revision >= r.Revision })
+		n.awaitRevision(ctx, wait, r.Revision)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (n *node) AwaitServing(ctx context.Context, topics []string) {
 
 // awaitLed returns when this node serves what it leads.
 func (n *node) awaitLed(ctx context.Context, q servingQuestion) error {
-	n.awaitImage(ctx, patience(ctx), func(im *metadata.Image) bool { return im.Revision >= q.Revision })
+	n.awaitRevision(ctx, patience(ctx), q.Revision)
 	return n.b.awaitLed(ctx, q.Topics)
 }
 

@@ -94,12 +94,15 @@ func (b *Broker) awaitImage(ctx context.Context, unsettled func(*metadata.Image)
 	return image
 }
 
-// denied reports whether the metadata says that this broker leads a partition, and
-// its replica here, that it does not: the new leader's frames may be here before
+// denied reports whether err says that a partition is led elsewhere, while the metadata
+// says that this broker leads it, and its replica here still that it does not: the new leader's frames may be here before
 // the metadata that names it. A client that is not told who leads asks for
 // metadata, and franz-go does that no sooner than five seconds after it last did.
 // So such an answer is kept for as long as that takes, or an election may.
-func (b *Broker) denied(image *metadata.Image, topic string, index int32) bool {
+func (b *Broker) denied(image *metadata.Image, err error, topic string, index int32) bool {
+	if err == nil || messages.Code(err) != messages.NotLeader.Code() {
+		return false
+	}
 	tp := messages.TopicPartition{Topic: topic, Partition: index}
 	known := image.Partition(tp)
 	if known == nil || known.Leader != b.deps.Self {

@@ -89,6 +89,16 @@ func threeBrokers(t testing.TB) (*fakeCluster, *fakeElections) {
 	return f, &fakeElections{cluster: f, pending: map[messages.BrokerID]bool{}, leaving: map[messages.BrokerID]bool{}}
 }
 
+// deposed is three brokers of which this one knows by its replica of partition 1, and
+// not by its metadata, that it does not lead it.
+func deposed(t *testing.T) (*harness, *fakeElections) {
+	f, elections := threeBrokers(t)
+	elections.looked = make(chan struct{}, 100)
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	return h, elections
+}
+
 func metadataReq(topics ...string) *kmsg.MetadataRequest {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Version = 12

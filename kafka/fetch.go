@@ -161,7 +161,7 @@ func (f *fetching) send() {
 func (f *fetching) deposed(image *metadata.Image) bool {
 	for i := range f.parts {
 		p := &f.parts[i]
-		if p.err != nil && messages.Code(p.err) == messages.NotLeader.Code() && f.broker.denied(image, p.topic, p.index) {
+		if f.broker.denied(image, p.err, p.topic, p.index) {
 			return true
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/cluster/metadata"
-	"understudy/kafka/server"
 	"understudy/messages"
 )
 
@@ -92,10 +91,7 @@ func TestFetchErrors(t *testing.T) {
 // TestFetchWaitsForTheNewLeadersName has a partition know that it does not lead any
 // more before the metadata does.
 func TestFetchWaitsForTheNewLeadersName(t *testing.T) {
-	f, elections := threeBrokers(t)
-	elections.looked = make(chan struct{}, 100)
-	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
-	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	h, elections := deposed(t)
 	c := h.dial(t)
 	req := h.fetchReq(17, "orders", 0, 1)
 	corr := c.send(req)

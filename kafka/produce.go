@@ -193,7 +193,7 @@ func (p *producing) deposed(image *metadata.Image) bool {
 		for range t.parts {
 			part := &p.parts[at]
 			at++
-			if messages.Code(part.result.Err) == messages.NotLeader.Code() && p.broker.denied(image, t.name, part.index) {
+			if p.broker.denied(image, part.result.Err, t.name, part.index) {
 				return true
 			}
 		}

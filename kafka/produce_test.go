@@ -176,10 +176,7 @@ func TestProduceNamesTheNewLeader(t *testing.T) {
 // TestProduceWaitsForTheNewLeadersName has a partition know that it does not lead
 // any more before the metadata does.
 func TestProduceWaitsForTheNewLeadersName(t *testing.T) {
-	f, elections := threeBrokers(t)
-	elections.looked = make(chan struct{}, 100)
-	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
-	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	h, elections := deposed(t)
 	c := h.dial(t)
 	req := produceReq(11, -1, "orders", 1, makeBatch(1, 10))
 	corr := c.send(req)
@@ -199,10 +196,7 @@ func TestProduceWaitsForTheNewLeadersName(t *testing.T) {
 // TestProduceWaitsForAReplicaThatOpens has a leader that cannot take records yet:
 // when it can, the client is told that it need not look for another.
 func TestProduceWaitsForAReplicaThatOpens(t *testing.T) {
-	f, elections := threeBrokers(t)
-	elections.looked = make(chan struct{}, 100)
-	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
-	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	h, elections := deposed(t)
 	c := h.dial(t)
 	req := produceReq(11, -1, "orders", 1, makeBatch(1, 10))
 	corr := c.send(req)
