@@ -4,16 +4,51 @@
 // what lets a thread, and the processor, sleep.
 package beat
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
-// origin is what all tickers count their periods from.
-var origin = time.Now()
+// Ticker is like time.Ticker, but its ticks are at whole periods of the system's clock:
+// every 100 ms is at .1, .2, .3 of each second. The first comes sooner for that, and so
+// does the next after that clock was set.
+type Ticker struct {
+	C <-chan time.Time // a tick that nobody takes is the only one kept
 
-// NewTicker is time.NewTicker, but its ticks are whole periods from one moment that all
-// tickers share. The first comes sooner for that, and is lost on who does not wait for it.
-func NewTicker(d time.Duration) *time.Ticker {
-	first := d - (time.Since(origin)%d+d)%d // in a test's own time the origin may be to come
-	t := time.NewTicker(first)
-	time.AfterFunc(first, func() { t.Reset(d) }) // of one that was stopped before, nobody sees the ticks
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
+}
+
+// NewTicker makes a ticker of period d, which is above 0.
+func NewTicker(d time.Duration) *Ticker {
+	ticks := make(chan time.Time, 1)
+	t := &Ticker{C: ticks}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timer = time.AfterFunc(untilNext(d), func() {
+		select {
+		case ticks <- time.Now():
+		default:
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if !t.stopped {
+			t.timer.Reset(untilNext(d))
+		}
+	})
 	return t
+}
+
+// Stop ends the ticking; C is not closed.
+func (t *Ticker) Stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+	t.timer.Stop()
+}
+
+// untilNext is the time to the end of a period: above 0, and d at most.
+func untilNext(d time.Duration) time.Duration {
+	return d - time.Duration(time.Now().UnixNano()%int64(d))
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // settle passes over the first ticks.
-func settle(tickers ...*time.Ticker) {
+func settle(tickers ...*Ticker) {
 	time.Sleep(time.Second + time.Nanosecond)
 	for _, t := range tickers {
 		select {
@@ -60,6 +60,40 @@ func TestASlowerTickerTicksWithAFasterOne(t *testing.T) {
 				t.Errorf("%v between two ticks of the slower", next.Sub(at))
 			}
 			at = next
+		}
+	})
+}
+
+// TestTheFirstTickIsNotLost counts the ticks that come to somebody who is slow to look.
+func TestTheFirstTickIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const period = 100 * time.Millisecond
+		time.Sleep(time.Until(time.Now().Truncate(period).Add(period + period/4)))
+		a := NewTicker(period)
+		defer a.Stop()
+		time.Sleep(period) // the tick came at three quarters of it
+		for i := range 3 {
+			if at, want := <-a.C, time.Now().Truncate(period); !at.Equal(want) {
+				t.Errorf("tick %d came at %v, and not at %v", i, at, want)
+			}
+		}
+	})
+}
+
+// TestAStoppedTickerIsStill stops one before its first tick, and one after it.
+func TestAStoppedTickerIsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fresh, used := NewTicker(time.Second), NewTicker(time.Second)
+		fresh.Stop()
+		<-used.C
+		used.Stop()
+		time.Sleep(time.Minute)
+		select {
+		case <-fresh.C:
+			t.Error("the one stopped before its first tick has ticked")
+		case <-used.C:
+			t.Error("the one stopped after its first tick has ticked again")
+		default:
 		}
 	})
 }
