@@ -160,7 +160,7 @@ func (n *node) connect(ctx context.Context) error {
 	o := link.Options{
 		Self: n.member(), ClusterID: n.b.network.cluster, Listener: listener, Dial: n.b.network.dial,
 		OnMessage: n.b.replicas.Deliver, OnEvent: n.saw, OnRequest: n.answer,
-		MaxPayload: maxPayload(n.b.cfg.Limits.RequestBytes),
+		MaxPayload: maxPayload(n.b.cfg.Limits.RequestBytes), Versions: link.Known.UpTo(uint8(n.b.cfg.LinkVersionMax)),
 	}
 	if err = n.b.trust(&o); err == nil {
 		n.link, err = link.New(o)

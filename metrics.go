@@ -1,6 +1,8 @@
 package understudy
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -21,11 +23,12 @@ type brokerMetrics struct {
 	syncs, rounds, flushes, failures                   *prometheus.Desc
 	memory                                             *prometheus.Desc
 	cleanings, uncleaned, cleaned, dropped             *prometheus.Desc
+	version                                            *prometheus.Desc
 }
 
 func newBrokerMetrics(b *Broker) *brokerMetrics {
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("understudy_"+name, help, nil, nil)
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("understudy_"+name, help, labels, nil)
 	}
 	return &brokerMetrics{
 		b:          b,
@@ -43,6 +46,7 @@ func newBrokerMetrics(b *Broker) *brokerMetrics {
 		uncleaned:  desc("compaction_failures_total", "Compactions that failed."),
 		cleaned:    desc("compaction_read_bytes_total", "Bytes that compaction has read."),
 		dropped:    desc("compaction_removed_bytes_total", "Bytes by which compaction has made logs smaller."),
+		version:    desc("link_protocol_version", "Version of the protocol that is spoken with another node.", "node"),
 		memory:     desc("memory_in_use_bytes", "Bytes of the memory budget that requests and answers take."),
 	}
 }
@@ -84,4 +88,9 @@ func (m *brokerMetrics) Collect(out chan<- prometheus.Metric) {
 	count(m.uncleaned, uint64(cleaner.Failures))
 	count(m.cleaned, uint64(cleaner.Read))
 	count(m.dropped, uint64(cleaner.Removed))
+	for _, p := range m.b.peers() {
+		if p.Version != 0 {
+			out <- prometheus.MustNewConstMetric(m.version, prometheus.GaugeValue, float64(p.Version), strconv.Itoa(int(p.Peer.ID)))
+		}
+	}
 }

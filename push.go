@@ -177,12 +177,17 @@ func (o *outboxes) rest(id messages.BrokerID) {
 	o.all[id].busy = false
 }
 
-// connected lists the nodes that there is a connection to.
-func (n *node) connected() (ids []messages.BrokerID) {
-	if n.link == nil {
+// peers is how it stands with the other nodes, if there are any.
+func (b *Broker) peers() []link.PeerStatus {
+	if b.node == nil || b.node.link == nil {
 		return nil
 	}
-	for _, p := range n.link.Peers() {
+	return b.node.link.Peers()
+}
+
+// connected lists the nodes that there is a connection to.
+func (n *node) connected() (ids []messages.BrokerID) {
+	for _, p := range n.b.peers() {
 		if p.State == link.Connected || p.State == link.ConnectedSilent {
 			ids = append(ids, p.Peer.ID)
 		}

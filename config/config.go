@@ -34,6 +34,7 @@ type Config struct {
 
 	LinkSecretFile string // holds what every node of the cluster knows; empty: there is no secret
 	LinkTLS        TLS    // of the connections between nodes
+	LinkVersionMax int32  // newest version of the protocol between nodes; 0: that it knows
 
 	MemoryLimit int64 // bytes, derived
 

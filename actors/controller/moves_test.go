@@ -232,6 +232,7 @@ func TestADeadNodeDidNotFallBehind(t *testing.T) {
 		{election.ISRShrunk, "node 3 fell behind"},
 		{election.ISRCutOff, "node 3 cannot be reached by the leader"},
 		{election.ISRLost, "node 3 lost part of its log"},
+		{election.ISRFailed, "node 3 says that its log has failed"},
 	} {
 		if _, err := isr(t, s, 1, []int32{1, 2}, why(c.why)); err != nil {
 			t.Fatal(err)

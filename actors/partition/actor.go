@@ -210,9 +210,7 @@ func (r *replicaActor) fail(err error) {
 	h := r.slot.handle
 	cause := messages.E("partition", messages.StorageError, h.tp.String(), err)
 	h.publish(&View{Leader: messages.NoBroker, Epoch: r.slot.assignment.LeaderEpoch, Err: cause})
-	if r.slot.assignment.Leader == r.shared.Self.ID {
-		r.shared.Cluster.Resign(h.tp, replica.Resignation{Epoch: r.slot.assignment.LeaderEpoch, Cause: replica.StorageFailed})
-	}
+	r.shared.tellFailed(h, r.slot.assignment.Leader, r.slot.assignment.LeaderEpoch)
 	if r.machine != nil {
 		r.slot.left = r.machine.Abandon(cause)
 		r.machine = nil

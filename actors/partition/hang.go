@@ -148,9 +148,22 @@ func (s *Shared) declareFailed(h *Handle, err error) {
 	cause := messages.E("partition", messages.StorageError, h.tp.String(), err)
 	h.publish(&View{Leader: messages.NoBroker, Epoch: view.Epoch, Err: cause})
 	h.mail.Divert(refuseWith(cause))
-	if view.Leader == s.Self.ID {
-		s.Cluster.Resign(h.tp, replica.Resignation{Epoch: view.Epoch, Cause: replica.StorageFailed})
-	}
+	s.tellFailed(h, view.Leader, view.Epoch)
 	h.mail.PostUserMessage(tick{}) // if the turn has just ended, there is one more
 	s.Log.Error().Err(err).Stringer("partition", h.tp).Msg("a replica is held up by its disk, and counts as failed")
+}
+
+// tellFailed lets others go on without a replica that has failed: another may lead in
+// its place, and its leader need not wait for it. Nothing is lost if the leader does
+// not hear it, or is of a version that does not know what it says: then the replica
+// leaves the in-sync set when it has been behind for too long.
+func (s *Shared) tellFailed(h *Handle, leader messages.BrokerID, epoch messages.LeaderEpoch) {
+	switch leader {
+	case messages.NoBroker:
+	case s.Self.ID:
+		s.Cluster.Resign(h.tp, replica.Resignation{Epoch: epoch, Cause: replica.StorageFailed})
+	default:
+		m := replica.Message{Type: replica.TypeFailed, Epoch: epoch, BrokerEpoch: s.Self.Epoch}
+		_ = s.Cluster.Send(leader, h.topicID, h.tp, &m, nil) // see above
+	}
 }

@@ -192,7 +192,8 @@ func last(s State, c Circumstances) messages.BrokerID {
 // Reason says what made an election or a change of the in-sync set necessary.
 type Reason uint8
 
-// The reasons.
+// The reasons. Leaders tell controllers of other versions some of their numbers: new
+// ones come last.
 const (
 	TopicCreated Reason = iota + 1
 	BrokerStarted
@@ -209,6 +210,7 @@ const (
 	BrokerSteady // has been back for a while
 	AskedFor     // by an operator
 	Moved        // replicas have been moved
+	ISRFailed    // a follower's log has failed
 )
 
 // String says the reason in words.
@@ -244,6 +246,8 @@ func (r Reason) String() string {
 		return "asked for"
 	case Moved:
 		return "replicas were moved"
+	case ISRFailed:
+		return "says that its log has failed"
 	}
 	return "no reason"
 }

@@ -156,7 +156,7 @@ func BenchmarkHeader(b *testing.B) {
 		if err != nil || header != messageSize || f.payload != 1000 {
 			b.Fatal(err)
 		}
-		if _, _, err := parseMessage(head[prefixSize:], &back); err != nil {
+		if _, _, err := parseMessage(maxVersion, head[prefixSize:], &back); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -22,8 +22,8 @@
 //	│ reader ◀═════╪════ frames ═════════╪═ writer      │
 //	└──────────────┘                     └──────────────┘
 //
-// The handshake (hello.go) settles the protocol's version, compares cluster and
-// ids, and, when a secret is configured, has both sides prove that they know it.
+// The handshake (hello.go) settles the protocol's version (version.go), compares cluster
+// and ids, and, when a secret is configured, has both sides prove that they know it.
 // Either side refuses the other with a Refusal that says why, on both sides. It is
 // bounded in time, in size and in how many run at once, and allocates nothing that
 // a stranger chooses. A secret keeps strangers out; it does not encrypt or sign

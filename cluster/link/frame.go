@@ -193,14 +193,15 @@ func putMessage(b *[messagePrefix]byte, topic messages.TopicID, partition int32,
 	endFrame(b[:], messageSize, n)
 }
 
-// parseMessage reads a message's header; the batches are left as they are.
-func parseMessage(h []byte, m *replica.Message) (topic messages.TopicID, partition int32, err error) {
+// parseMessage reads a message's header; the batches are left as they are. Versions
+// differ in which types of messages there are.
+func parseMessage(version uint8, h []byte, m *replica.Message) (topic messages.TopicID, partition int32, err error) {
 	be := binary.BigEndian
 	copy(topic[:], h)
 	partition = int32(be.Uint32(h[16:]))
 	m.Type = replica.MessageType(h[20])
-	if m.Type < replica.TypeAppend || m.Type > replica.TypeFence {
-		return topic, partition, badFrame("message of %v", m.Type)
+	if m.Type < replica.TypeAppend || m.Type > newestType(version) {
+		return topic, partition, badFrame("message of %v in version %d", m.Type, version)
 	}
 	m.Epoch = int32(be.Uint32(h[24:]))
 	m.Probe = be.Uint32(h[28:])

@@ -42,11 +42,8 @@ type agreement struct {
 func (h *handshake) introduce() {
 	o := h.options
 	h.mine = hello{
-		least: minVersion, most: maxVersion, purpose: toLink, secret: len(o.Secret) > 0,
+		versions: o.Versions, purpose: toLink, secret: len(o.Secret) > 0,
 		from: o.Self.ID, epoch: o.Self.Epoch, window: o.Window, maxPayload: uint32(o.MaxPayload), cluster: o.ClusterID,
-	}
-	if o.versions != [2]uint8{} {
-		h.mine.least, h.mine.most = o.versions[0], o.versions[1]
 	}
 	_, _ = rand.Read(h.mine.nonce[:]) // never fails
 }
@@ -63,8 +60,9 @@ func (h *handshake) dial(to messages.BrokerID, p purpose, lost uint64, admit fun
 		return agreement{}, err
 	}
 	no := h.compare()
-	if no == nil && (h.theirs.least != h.theirs.most || h.theirs.least < h.mine.least || h.theirs.most > h.mine.most) {
-		no = refuse(Incompatible, "this node speaks %d to %d, the other chose %d", h.mine.least, h.mine.most, h.theirs.most)
+	version, some := h.mine.versions.Common(h.theirs.versions)
+	if chosen := (Versions{version, version}); no == nil && (!some || h.theirs.versions != chosen) {
+		no = refuse(Incompatible, "this node speaks versions %v, the other chose %v", h.mine.versions, h.theirs.versions)
 	}
 	if no == nil && h.theirs.from != to {
 		no = refuse(WrongNode, "node %d was expected, it is %d", to, h.theirs.from)
@@ -89,7 +87,7 @@ func (h *handshake) dial(to messages.BrokerID, p purpose, lost uint64, admit fun
 	if want := h.prove(roleAcceptor); !hmac.Equal(proof[:], want[:]) {
 		return agreement{}, h.disproved()
 	}
-	return h.agreed(h.mine, h.theirs.least), nil
+	return h.agreed(h.mine, version), nil
 }
 
 // accept is the handshake of the side that was dialed. The last note, the yes,
@@ -100,9 +98,9 @@ func (h *handshake) accept(admit func(hello) *Refusal) (agreement, error) {
 		return agreement{}, err
 	}
 	no := h.compare()
-	version := min(h.mine.most, h.theirs.most)
-	if no == nil && version < max(h.mine.least, h.theirs.least) {
-		no = refuse(Incompatible, "this node speaks %d to %d, the other %d to %d", h.mine.least, h.mine.most, h.theirs.least, h.theirs.most)
+	version, some := h.mine.versions.Common(h.theirs.versions)
+	if no == nil && !some {
+		no = refuse(Incompatible, "this node speaks versions %v, the other %v", h.mine.versions, h.theirs.versions)
 	}
 	if no == nil && h.theirs.to != h.mine.from {
 		no = refuse(WrongNode, "node %d was expected, this is %d", h.theirs.to, h.mine.from)
@@ -110,7 +108,7 @@ func (h *handshake) accept(admit func(hello) *Refusal) (agreement, error) {
 	if no != nil {
 		return agreement{}, h.refuse(no)
 	}
-	h.mine.least, h.mine.most = version, version
+	h.mine.versions = Versions{version, version}
 	h.mine.to, h.mine.purpose = h.theirs.from, h.theirs.purpose
 	if err := h.say(1, noteChallenge); err != nil {
 		return agreement{}, err

@@ -42,7 +42,7 @@ import (
 //	| lost        |           | payload    |   |
 //	+-------------+-----------+------------+---+---- - -
 //
-//	challenge body: the same; the least version is the one chosen
+//	challenge body: the same; least and most are the version chosen
 //	proof body: 32 bytes
 //	verdict body: reason, 32 bytes of proof or the text of the detail
 //
@@ -55,15 +55,6 @@ const (
 	proofSize    = 32
 	nonceSize    = 32
 	maxClusterID = 255
-)
-
-// The protocol versions that this node speaks.
-//
-//	1  without a secret, nothing is proved
-//	2  proofs without a secret too: they show that the notes came as they were sent
-const (
-	minVersion = 2
-	maxVersion = 2
 )
 
 type noteKind uint8
@@ -89,16 +80,16 @@ const flagSecret = 1
 
 // hello is what either side says of itself.
 type hello struct {
-	least, most uint8 // protocol versions; of a challenge both are the chosen one
-	purpose     purpose
-	secret      bool // one is configured
-	from, to    messages.BrokerID
-	epoch       messages.BrokerEpoch
-	nonce       [nonceSize]byte
-	lost        uint64 // of a knock: the connection that has ended; 0: none
-	window      int64  // bytes that may be on their way to the sender
-	maxPayload  uint32
-	cluster     string
+	versions   Versions // of a challenge: the chosen one alone
+	purpose    purpose
+	secret     bool // one is configured
+	from, to   messages.BrokerID
+	epoch      messages.BrokerEpoch
+	nonce      [nonceSize]byte
+	lost       uint64 // of a knock: the connection that has ended; 0: none
+	window     int64  // bytes that may be on their way to the sender
+	maxPayload uint32
+	cluster    string
 }
 
 func (h *hello) append(dst []byte, kind noteKind) []byte {
@@ -108,7 +99,7 @@ func (h *hello) append(dst []byte, kind noteKind) []byte {
 	if h.secret {
 		flags |= flagSecret
 	}
-	dst = append(dst, h.least, h.most, byte(h.purpose), flags)
+	dst = append(dst, h.versions.Oldest, h.versions.Newest, byte(h.purpose), flags)
 	dst = be.AppendUint32(dst, uint32(h.from))
 	dst = be.AppendUint32(dst, uint32(h.to))
 	dst = be.AppendUint64(dst, uint64(h.epoch))
@@ -127,7 +118,7 @@ func parseHello(b []byte) (h hello, err error) {
 		return h, refuse(Malformed, "%d bytes of hello", len(b))
 	}
 	be := binary.BigEndian
-	h.least, h.most, h.purpose, h.secret = b[0], b[1], purpose(b[2]), b[3]&flagSecret != 0
+	h.versions, h.purpose, h.secret = Versions{b[0], b[1]}, purpose(b[2]), b[3]&flagSecret != 0
 	h.from, h.to = int32(be.Uint32(b[4:])), int32(be.Uint32(b[8:]))
 	h.epoch = int64(be.Uint64(b[12:]))
 	copy(h.nonce[:], b[20:])
@@ -136,8 +127,8 @@ func parseHello(b []byte) (h hello, err error) {
 	h.maxPayload = be.Uint32(b[68:])
 	h.cluster = string(b[helloSize : helloSize+int(b[helloSize-1])])
 	switch {
-	case h.least > h.most || h.least == 0:
-		return h, refuse(Malformed, "versions %d to %d", h.least, h.most)
+	case h.versions.Oldest > h.versions.Newest || h.versions.Oldest == 0:
+		return h, refuse(Malformed, "versions %v", h.versions)
 	case h.purpose != toLink && h.purpose != toKnock:
 		return h, refuse(Malformed, "purpose %d", h.purpose)
 	case h.from < 0 || h.epoch < 0:

@@ -21,12 +21,18 @@ import (
 // whatever secrets there are, and then does what it likes.
 func impostor(t *testing.T, n *node, id messages.BrokerID) net.Conn {
 	t.Helper()
+	return impostorOf(t, n, id, Known)
+}
+
+// impostorOf speaks some versions of the protocol.
+func impostorOf(t *testing.T, n *node, id messages.BrokerID, v Versions) net.Conn {
+	t.Helper()
 	nc, err := net.Dial("tcp", n.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	o := who(id, func(o *Options) { o.ClusterID, o.Window = "test", 1<<20 })
+	o := who(id, func(o *Options) { o.ClusterID, o.Window, o.Versions = "test", 1<<20, v })
 	h := handshake{options: &o, nc: nc}
 	if _, err := h.dial(n.options.Self.ID, toLink, 0, func(hello) *Refusal { return nil }); err != nil {
 		t.Fatal(err)
@@ -176,39 +182,49 @@ func TestAHostilePeerTakesBoundedMemory(t *testing.T) {
 func FuzzFrames(f *testing.F) {
 	f.Add(messageFrame(appendOf(5, records(100, 5), records(80, 6))))
 	f.Add(messageFrame(replica.Message{Type: replica.TypeAck, End: 5}))
+	f.Add(messageFrame(replica.Message{Type: replica.TypeFailed, Epoch: 4}))
 	f.Add(slices.Concat(appendHeartbeat(nil, 3, []byte("state")), appendCredit(nil, 50), appendRequest(nil, 1, 2, 3, []byte("body")), appendResponse(nil, 1, statusFailed, appendError(nil, io.EOF)), appendFrame(nil, frameBye, nil, nil)))
 	f.Fuzz(func(t *testing.T, bytes []byte) {
-		l := &Link{options: Options{Window: 1 << 16, MaxPayload: 1 << 16, Queue: 1 << 16}}
-		taken := int64(0)
-		l.options.OnMessage = func(in *Incoming) {
-			if taken += in.cost; taken > 1<<16 {
-				t.Errorf("%d bytes were delivered and not released", taken)
-			}
-			for _, b := range in.Message.Batches {
-				if b.CheckCRC() != nil {
-					t.Error("a batch with a wrong CRC was delivered")
-				}
-			}
-			if in.Partition%2 == 0 {
-				taken -= in.cost
-				in.Release()
-			}
-		}
-		var stats counters
-		c := l.newConn(&script{in: bytes}, agreement{peer: replica.Member{ID: 1, Epoch: 3}, window: 1 << 16}, &stats)
-		c.out.used = 60
-		reply := make(chan response, 1)
-		c.requests.expect(reply)
-		err := c.read()
-		if err == nil {
-			t.Error("the reader ended without an error")
-		}
-		c.close(err)
-		l.wait.Wait()
-		select {
-		case r := <-reply:
-			_, _ = r.read("x")
-		default:
+		for version := Known.Oldest; version <= Known.Newest; version++ {
+			readAnything(t, version, bytes)
 		}
 	})
+}
+
+func readAnything(t *testing.T, version uint8, bytes []byte) {
+	l := &Link{options: Options{Window: 1 << 16, MaxPayload: 1 << 16, Queue: 1 << 16}}
+	taken := int64(0)
+	l.options.OnMessage = func(in *Incoming) {
+		if taken += in.cost; taken > 1<<16 {
+			t.Errorf("%d bytes were delivered and not released", taken)
+		}
+		if in.Message.Type > newestType(version) {
+			t.Errorf("version %d was told %v", version, in.Message.Type)
+		}
+		for _, b := range in.Message.Batches {
+			if b.CheckCRC() != nil {
+				t.Error("a batch with a wrong CRC was delivered")
+			}
+		}
+		if in.Partition%2 == 0 {
+			taken -= in.cost
+			in.Release()
+		}
+	}
+	var stats counters
+	c := l.newConn(&script{in: bytes}, agreement{peer: replica.Member{ID: 1, Epoch: 3}, version: version, window: 1 << 16}, &stats)
+	c.out.used = 60
+	reply := make(chan response, 1)
+	c.requests.expect(reply)
+	err := c.read()
+	if err == nil {
+		t.Error("the reader ended without an error")
+	}
+	c.close(err)
+	l.wait.Wait()
+	select {
+	case r := <-reply:
+		_, _ = r.read("x")
+	default:
+	}
 }

@@ -98,7 +98,7 @@ func (c *conn) readMessage(f *frame) error {
 	in := incomings.Get().(*Incoming)
 	in.Message.Batches = in.Message.Batches[:0]
 	var err error
-	in.Topic, in.Partition, err = parseMessage(f.header, &in.Message)
+	in.Topic, in.Partition, err = parseMessage(c.version, f.header, &in.Message)
 	if err != nil {
 		return err
 	}

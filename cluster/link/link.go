@@ -114,6 +114,7 @@ func (l *Link) connTo(id messages.BrokerID) *conn {
 //     If the message had batches, give the leader's core PeerUp with its next
 //     input, so that it asks where to go on rather than waiting for its timer.
 //   - ErrTooLarge: the other node's MaxPayload is too small.
+//   - ErrTooNew: the other node's version does not know such a message.
 //
 // Message.BrokerEpoch is not sent: the receiver has it from the handshake. The
 // slice of batches may be used again at once. Their bytes must stay as they are
@@ -123,11 +124,17 @@ func (l *Link) Send(to messages.BrokerID, topic messages.TopicID, partition int3
 	if c == nil {
 		return ErrNotConnected
 	}
-	err, size := ErrTooLarge, 0
+	var err error
+	size := 0
 	for _, b := range m.Batches {
 		size += len(b)
 	}
-	if size <= c.maxSend {
+	switch {
+	case m.Type > newestType(c.version):
+		return ErrTooNew
+	case size > c.maxSend:
+		err = ErrTooLarge
+	default:
 		err = c.out.put(topic, partition, &m, size, owner)
 	}
 	if err != nil {

@@ -69,7 +69,7 @@ func TestEveryFieldOfAMessageIsSent(t *testing.T) {
 		t.Fatalf("%+v, header of %d bytes, %v", f, header, err)
 	}
 	var back replica.Message
-	gotTopic, partition, err := parseMessage(b[prefixSize:], &back)
+	gotTopic, partition, err := parseMessage(maxVersion, b[prefixSize:], &back)
 	if err != nil || gotTopic != topic || partition != -5 || !reflect.DeepEqual(back, m) {
 		t.Fatalf("sent %+v, received %+v of %v/%d, %v", m, back, gotTopic, partition, err)
 	}

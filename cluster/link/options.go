@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -63,7 +64,9 @@ type Options struct {
 	// default 32 MiB. It must hold the largest batch that any topic allows.
 	MaxPayload int
 
-	versions [2]uint8 // of the protocol, for tests; zero: all that are known
+	// Versions of the protocol that the node speaks; default: all that are known. While
+	// a cluster is upgraded, none of those that its older nodes do not know is needed.
+	Versions Versions
 }
 
 // Bounds of Options.
@@ -92,6 +95,9 @@ func (o *Options) complete() error {
 	setDefault(&o.Window, defaultWindow)
 	setDefault(&o.Queue, defaultQueue)
 	setDefault(&o.MaxPayload, defaultPayload)
+	if o.Versions == (Versions{}) {
+		o.Versions = Known
+	}
 	if o.Dial == nil {
 		var d net.Dialer
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
@@ -107,6 +113,8 @@ func (o *Options) complete() error {
 		why = "the cluster id must have 1 to 255 bytes"
 	case o.Listener == nil || o.OnMessage == nil:
 		why = "Listener and OnMessage are needed"
+	case o.Versions.Oldest < minVersion || o.Versions.Newest > maxVersion || o.Versions.Oldest > o.Versions.Newest:
+		why = fmt.Sprintf("versions %v of the protocol are not among %v", o.Versions, Known)
 	case o.Heartbeat < time.Millisecond || o.SilentAfter < 3*o.Heartbeat:
 		why = "silence must be at least three heartbeats"
 	case o.GiveUpAfter < o.SilentAfter:

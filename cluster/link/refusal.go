@@ -79,6 +79,8 @@ var (
 	ErrQueueFull = errors.New("too much is waiting to be sent to the node")
 	// ErrTooLarge: the node would not take a frame of this size.
 	ErrTooLarge = errors.New("larger than what the node takes")
+	// ErrTooNew: the node speaks a version of the protocol that has no such message.
+	ErrTooNew = errors.New("the node's version of the protocol has no such message")
 	// ErrClosed: the link was closed.
 	ErrClosed = errors.New("the link is closed")
 	// ErrSilent: a connection was given up because nothing was heard over it.

@@ -91,6 +91,10 @@
 // acknowledgements always come a little late, because producers do not wait for
 // it, is counted for a tick or two before it is a member, so that it can join.
 //
+// A member whose log fails has that said for it (TypeFailed), and leaves the in-sync
+// set at once rather than after replica.lag.time.max.ms. It is asked from then on,
+// and comes back when there is a log again that answers.
+//
 // What makes a deposed leader harmless is the epoch: whoever has heard of a newer
 // one refuses its messages, and at least one of those it needs has, as the new
 // leader was elected among them. When it hears that, or gets the metadata, it

@@ -164,11 +164,12 @@ const (
 	LostLog                       // a member holds less than is committed
 	Removed                       // a member is no longer a replica
 	Withdrawn                     // a follower that was to join no longer can
+	LogFailed                     // a member's log has failed
 )
 
 // String says the cause in words.
 func (c ISRCause) String() string {
-	return [...]string{"no cause", "caught up", "lagging", "node down", "lost records", "no longer a replica", "withdrawn"}[min(c, Withdrawn)]
+	return [...]string{"no cause", "caught up", "lagging", "node down", "lost records", "no longer a replica", "withdrawn", "log failed"}[min(c, LogFailed)]
 }
 
 func (BecameLeader) event()   {}

@@ -351,8 +351,7 @@ func (h *history) fault(n *node) {
 func (h *history) reopen(n *node) {
 	h.trace("%d fails", n.id)
 	led := n.r.Status().Epoch
-	n.r.Stop(errStopped)
-	h.perform(n)
+	h.fail(n)
 	if len(n.open) > 0 {
 		h.wrong("%d: %d requests were not answered when it stopped", n.id, len(n.open))
 	}

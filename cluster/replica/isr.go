@@ -40,7 +40,7 @@ func (r *Replica) arrange() {
 			if f.lagging {
 				f.goal = f.mark
 			}
-			f.lagging, f.lost, f.joining, f.markTime = false, false, false, 0
+			f.lagging, f.lost, f.failed, f.joining, f.markTime = false, false, false, false, 0
 		}
 		f.isr, f.proposed = isr, false
 	}
@@ -80,6 +80,8 @@ func (f *progress) leaves() ISRCause {
 		return Down
 	case f.lost:
 		return LostLog
+	case f.failed:
+		return LogFailed
 	case f.lagging:
 		return Lagging
 	}

@@ -231,6 +231,7 @@ func (r *Replica) receiveReply(from messages.BrokerID, m *Message) {
 		return
 	}
 	fresh := m.Probe != 0 && m.Probe == f.probe
+	f.failed = f.failed && !fresh
 	switch m.Type {
 	case TypeAck:
 		r.receiveAck(f, m, fresh)
@@ -244,8 +245,13 @@ func (r *Replica) receiveReply(from messages.BrokerID, m *Message) {
 		}
 	case TypeHello:
 		r.goBack(f, m)
+	case TypeFailed: // it is asked from now on until there is a log again that answers
+		f.failed = true
+		if !f.down {
+			f.question(f.known(r.end))
+		}
 	}
-	if f.lost && f.isr || r.joins(f) {
+	if (f.lost || f.failed) && f.isr || r.joins(f) {
 		r.reviewISR()
 	}
 	r.advance()

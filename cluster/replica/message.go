@@ -18,6 +18,7 @@ const (
 	TypeReject                        // "my log does not reach or does not match Base; it last agrees at AgreeEnd at the latest"
 	TypeHello                         // "I have become your follower": TypeReject, unasked
 	TypeFence                         // "there is a newer epoch than yours"
+	TypeFailed                        // "my log has failed: do not wait for me". Said for a replica that can say nothing any more
 )
 
 // String is the type's name as the tests' scripts show it.
@@ -33,6 +34,8 @@ func (t MessageType) String() string {
 		return "hello"
 	case TypeFence:
 		return "fence"
+	case TypeFailed:
+		return "failed"
 	}
 	return fmt.Sprintf("type(%d)", uint8(t))
 }

@@ -63,6 +63,7 @@ type progress struct {
 	joining  bool // is so close that the high watermark waits for it to join
 	lagging  bool // was behind for too long
 	lost     bool // holds less than is committed
+	failed   bool // its log has failed, and it has answered no question since
 	down     bool // its node is down: nothing is sent
 
 	streaming         bool
@@ -97,7 +98,7 @@ func newProgress(id messages.BrokerID, end messages.Offset) *progress {
 // forget drops what was known of the follower's log.
 func (f *progress) forget(end messages.Offset) {
 	f.appended, f.durable, f.start = messages.NoOffset, messages.NoOffset, messages.NoOffset
-	f.joining, f.lost = false, false
+	f.joining, f.lost, f.failed = false, false, false
 	f.question(end)
 }
 

@@ -39,6 +39,7 @@ func init() {
 		"wipe":      cmdWipe,      // wipe ID: it loses its disk
 		"tear":      cmdTear,      // tear ID batches=: it crashes, and its disk forgets the last batches, though they were flushed
 		"restart":   cmdRestart,   // restart ID: its broker starts again and reads the metadata
+		"fail":      cmdFail,      // fail ID: the replica fails, and tells its leader so
 		"reopen":    cmdReopen,    // reopen ID: the replica fails, loses what was not flushed, and is opened again by the same broker
 		"down":      cmdDown,      // down ID: all others are told that the node is down
 		"up":        cmdUp,        // up ID: all others are told that it can be reached
@@ -274,6 +275,8 @@ func cmdRestart(s *script, c call) {
 	s.start(c.node(0))
 	s.ctl.tell(c.node(0))
 }
+
+func cmdFail(s *script, c call) { s.fail(c.node(0)) }
 
 func cmdReopen(s *script, c call) {
 	n := c.node(0)

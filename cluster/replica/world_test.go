@@ -122,6 +122,16 @@ func (w *world) open(n *node, led messages.LeaderEpoch) {
 	w.perform(n)
 }
 
+// fail ends a replica, as a disk does that has failed, and tells its leader.
+func (w *world) fail(n *node) {
+	s := n.r.Status()
+	n.r.Stop(messages.E("flush", messages.StorageError, "disk", nil))
+	w.perform(n)
+	if s.Leader != messages.NoBroker && s.Leader != n.id {
+		w.net = append(w.net, packet{n.id, s.Leader, replica.Message{Type: replica.TypeFailed, Epoch: s.Epoch, BrokerEpoch: n.epoch}})
+	}
+}
+
 // stop ends a node's process. What was written stays (in the page cache).
 func (w *world) stop(n *node) {
 	n.up, n.r, n.reads, n.inSync = false, nil, nil, false
