@@ -87,8 +87,15 @@ func (b *Broker) Handle(r *server.Request) {
 		a.direct(b, c)
 		return
 	}
+	if a.patient {
+		b.answerBeside(c)
+		return
+	}
 	b.answer(c)
 }
+
+// answerBeside is a function of its own so that only what waits allocates for it.
+func (b *Broker) answerBeside(c call) { c.r.Beside(func() { b.answer(c) }) }
 
 // refuse ends a connection because of one of its requests.
 func (b *Broker) refuse(r *server.Request, why string) {
@@ -136,15 +143,31 @@ func (b *Broker) answer(c call) {
 		b.refuse(c.r, "malformed "+c.api.name)
 		return
 	}
+	ctx := b.ctx
 	if c.api.patient {
 		b.decoding.Release(cost)
 		cost = 0
+		var done context.CancelFunc
+		ctx, done = context.WithCancel(ctx)
+		defer done()
+		c.r.Wait(hangUp(done))
 	}
-	resp := c.api.answer(b.ctx, b, &c, req)
+	resp := c.api.answer(ctx, b, &c, req)
 	resp.SetVersion(c.version)
 	reply := encode(b.deps.Pool, resp)
 	c.r.Charge(len(reply.body))
 	c.r.Reply(reply, c.flexible && c.api.key != int16(kmsg.ApiVersions))
+}
+
+// hangUp ends what a request waits for when its client has gone. When the server ends,
+// whoever is waited for answers.
+type hangUp context.CancelFunc
+
+// Abandon implements server.Abandoner.
+func (h hangUp) Abandon(gone bool) {
+	if gone {
+		h()
+	}
 }
 
 // holdDecoding takes what a request of that size may need when it is decoded,

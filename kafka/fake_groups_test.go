@@ -19,6 +19,7 @@ type fakeGroups struct {
 	state   group.State
 	entered chan struct{} // if there, Join tells when it has begun
 	hold    chan struct{} // if there, Join waits for it to be closed
+	left    chan struct{} // closed when the client of a Join has gone that waits so
 
 	joins   []group.Join
 	sync    group.Sync
@@ -31,7 +32,7 @@ type fakeGroups struct {
 
 func newFakeGroups() *fakeGroups {
 	return &fakeGroups{
-		state: group.Stable,
+		state: group.Stable, left: make(chan struct{}),
 		joined: group.Joined{
 			Generation: 4, ProtocolType: "consumer", Protocol: "range", Leader: "m-1", MemberID: "m-1",
 			Members: []group.JoinedMember{{MemberID: "m-1", InstanceID: "one", Metadata: []byte("topics")}},
@@ -65,6 +66,7 @@ func (g *fakeGroups) Join(ctx context.Context, j group.Join) group.Joined {
 		select {
 		case <-g.hold:
 		case <-ctx.Done():
+			close(g.left)
 		}
 	}
 	g.mu.Lock()

@@ -116,4 +116,4 @@ func (w *fetchWait) expire() {
 }
 
 // Abandon implements server.Abandoner.
-func (w *fetchWait) Abandon() { w.expire() }
+func (w *fetchWait) Abandon(bool) { w.expire() }

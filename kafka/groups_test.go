@@ -158,6 +158,24 @@ func TestWaitingMembersDisturbNobody(t *testing.T) {
 	}
 }
 
+// A member whose connection ends while it waits is not waited for any more.
+func TestAGroupIsToldThatAMemberHasGone(t *testing.T) {
+	f := newFakeCluster(t)
+	f.groups.entered, f.groups.hold = make(chan struct{}), make(chan struct{})
+	h := serve(t, f, nil)
+	c := h.dial(t)
+	c.send(inVersion[*kmsg.JoinGroupRequest](h, 9, nil))
+	<-f.groups.entered
+	if err := c.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-f.groups.left:
+	case <-time.After(time.Minute):
+		t.Fatal("the member is still waited for")
+	}
+}
+
 func TestSyncGroupAndHeartbeat(t *testing.T) {
 	h := newOrders(t)
 	c := h.dial(t)

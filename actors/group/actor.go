@@ -131,6 +131,11 @@ func (a *groupActor) handle(now core.Time, message any) {
 		a.got.Add(1)
 		a.open[m] = struct{}{}
 		a.ask(now, m)
+	case withdrawn:
+		if _, waits := a.open[m.r]; waits {
+			delete(a.open, m.r)
+			a.g.Withdraw(now, m.r)
+		}
 	case written:
 		if m.life == a.life.Load() {
 			a.g.Written(now, m.err)

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -183,6 +184,31 @@ func TestMemoryOfGroupsIsCounted(t *testing.T) {
 }
 
 // TestASilentMemberIsOut waits for a session to end.
+// TestAMemberThatHangsUpIsNotWaitedFor has a new member go while it waits for the other.
+func TestAMemberThatHangsUpIsNotWaitedFor(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	one := b.consumer("g")
+	if err := one.join(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	joined := make(chan error, 1)
+	go func() {
+		joined <- b.groups.Join(ctx, Join{Group: "g", SessionTimeout: 60_000, RebalanceTimeout: 60_000, ProtocolType: "consumer",
+			Protocols: []Protocol{{Name: "range"}}}).Err
+	}()
+	b.await("g", func(d Description) bool { return len(d.Members) == 2 })
+	hangUp()
+	if err := <-joined; messages.KindOf(err) != messages.RequestTimedOut {
+		t.Errorf("have %v", err)
+	}
+	b.await("g", func(d Description) bool { return len(d.Members) == 1 })
+	if err := one.join(); err != nil || one.assignment != "0" {
+		t.Errorf("assigned %q, %v", one.assignment, err)
+	}
+}
+
 func TestASilentMemberIsOut(t *testing.T) {
 	b := newBroker(t).start()
 	b.find("g")

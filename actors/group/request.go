@@ -31,6 +31,9 @@ type (
 	deleteGroup   struct{}
 )
 
+// withdrawn: nobody waits for the answer any more.
+type withdrawn struct{ r *request }
+
 func newRequest(op, group string, question any) *request {
 	return &request{op: op, group: group, question: question, reply: make(chan answer, 1)}
 }

@@ -118,6 +118,7 @@ func (c *Coordinator) ask(ctx context.Context, op, group string, question any) (
 	case a := <-r.reply:
 		return a.value, a.err
 	case <-ctx.Done():
+		s.mail.PostUserMessage(withdrawn{r})
 		return nil, messages.E(op, messages.RequestTimedOut, group, ctx.Err())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -151,6 +152,8 @@ func (s *shardActor) handleOne(ctx actor.Context, message any) {
 	switch m := message.(type) {
 	case *request:
 		s.take(ctx, m)
+	case withdrawn:
+		s.withdraw(m)
 	case *write:
 		if s.phase == serving && m.slot.claim == s.claim {
 			s.out.queue = append(s.out.queue, m)
@@ -216,6 +219,14 @@ func (s *shardActor) take(ctx actor.Context, r *request) {
 	}
 	sl.sent++
 	sl.mail.PostUserMessage(r)
+}
+
+// withdraw lets go of a request that nobody waits for any more, which a group may have.
+func (s *shardActor) withdraw(m withdrawn) {
+	s.held = slices.DeleteFunc(s.held, func(r *request) bool { return r == m.r })
+	if sl := s.slots[m.r.group]; sl != nil {
+		sl.mail.PostUserMessage(m)
+	}
 }
 
 func (s *shardActor) list() []Listing {

@@ -170,6 +170,9 @@ func (tr *turmoil) fell(kill bool) {
 	n := tr.nodes[tr.rand.IntN(len(tr.nodes))]
 	tr.say("node %d falls", n.id)
 	away := chance(tr.rand, 0, 5*time.Second)
+	if time.Now().Before(tr.due) { // a new coordinator begins the session of whoever is missed anew
+		tr.noticed(memberSession)
+	}
 	tr.noticed(0)
 	if kill {
 		n.Kill()

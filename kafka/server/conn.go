@@ -285,16 +285,17 @@ func (c *Conn) dispatch(frame *wire.Buffer) {
 
 // handle calls the handler; if it panics, only this connection ends.
 func (c *Conn) handle(r *Request, key, version int16) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			c.crash(r, key, version, cause)
-		}
-	}()
+	defer c.catch(r, key, version)
 	c.server.options.Metrics.api(key).requests.Inc()
 	c.server.handler.Handle(r)
 }
 
-func (c *Conn) crash(r *Request, key, version int16, cause any) {
+// catch is deferred around what handles a request.
+func (c *Conn) catch(r *Request, key, version int16) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
 	c.server.options.Metrics.Panics.Inc()
 	c.server.options.Log.Error().Int16("api", key).Int16("version", version).Stringer("from", c.nc.RemoteAddr()).
 		Str("panic", fmt.Sprint(cause)).Bytes("stack", debug.Stack()).
@@ -308,6 +309,7 @@ func (c *Conn) crash(r *Request, key, version int16, cause any) {
 		}
 	}
 	c.mu.Unlock()
+	c.uncork() // the reader may have ended
 }
 
 // complete ends a request's wait, and starts the writing if it is the oldest.
@@ -389,7 +391,7 @@ func (c *Conn) finish() {
 	c.gone = true
 	for r := c.head; r != nil; r = r.next {
 		if r.waiting != nil {
-			r.waiting.Abandon()
+			r.waiting.Abandon(true)
 		}
 	}
 	c.mu.Unlock()

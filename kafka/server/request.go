@@ -56,8 +56,9 @@ type Reply interface {
 // gone, or the server ends.
 type Abandoner interface {
 	// Abandon is called with the connection locked: it must not answer the
-	// request itself but have somebody else do so soon.
-	Abandon()
+	// request itself but have somebody else do so soon. gone says that it is the
+	// client that has gone; it may come after the end of the server.
+	Abandon(gone bool)
 }
 
 var requests = sync.Pool{New: func() any { return new(Request) }}
@@ -68,6 +69,17 @@ func (r *Request) Conn() *Conn { return r.conn }
 // MayBlock must be called before a handler waits for something: answers that are
 // ready are written first.
 func (r *Request) MayBlock() { r.conn.uncork() }
+
+// Beside goes on with a request beside the connection's reader, which takes what comes
+// next, and notices when the client goes. It is for requests that may wait for long;
+// answers still go out in the order of the requests.
+func (r *Request) Beside(handle func()) {
+	c, key, version := r.conn, r.Key, r.Version
+	go func() {
+		defer c.catch(r, key, version)
+		handle()
+	}()
+}
 
 // Charge counts n more bytes, those of a large answer, against what the
 // connection may have in flight.
@@ -96,15 +108,17 @@ func (r *Request) FreeBody() {
 }
 
 // Wait names who is to be told when the client goes, or the server ends, before
-// the answer is there. It reports whether neither has happened yet.
+// the answer is there. It reports whether neither has happened yet; if one has, a
+// is told already.
 func (r *Request) Wait(a Abandoner) bool {
 	c := r.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	r.waiting = a
 	if c.gone || c.leaving.Load() {
+		a.Abandon(c.gone)
 		return false
 	}
-	r.waiting = a
 	return true
 }
 

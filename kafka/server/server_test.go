@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -28,6 +29,8 @@ type echo struct {
 	later   chan *Request // requests of key 1
 	slices  []*testSlice  // the answer to key 5
 	gone    chan struct{} // closed when a request of key 6 is abandoned
+
+	crashing chan struct{} // closed before a request of key 9 panics
 }
 
 func (e *echo) Limit(int16) int { return e.limit }
@@ -52,6 +55,24 @@ func (e *echo) Handle(r *Request) {
 		r.Wait(&abandoned{r, e.gone})
 	case 7:
 		r.Reply(&echoed{crash: true}, false)
+	case 8:
+		body := r.Body
+		r.Beside(func() {
+			(<-e.later).Reply(&echoed{body: []byte("later")}, false)
+			r.Reply(&echoed{body: body}, false)
+		})
+	case 9:
+		r.Beside(func() {
+			for conn := r.Conn(); ; runtime.Gosched() { // the reader has ended by then
+				conn.mu.Lock()
+				gone := conn.gone
+				conn.mu.Unlock()
+				if gone {
+					close(e.crashing)
+					panic("the handler crashed beside the reader")
+				}
+			}
+		})
 	}
 }
 
@@ -74,7 +95,7 @@ type abandoned struct {
 	told chan struct{}
 }
 
-func (a *abandoned) Abandon() {
+func (a *abandoned) Abandon(bool) {
 	close(a.told)
 	go a.r.Skip()
 }
@@ -351,6 +372,33 @@ func TestAPanicEndsOneConnection(t *testing.T) {
 	defer mu.Unlock()
 	if text := log.String(); !strings.Contains(text, `"api":4`) || !strings.Contains(text, "the handler crashed") {
 		t.Errorf("the log does not name the API and the cause: %s", text)
+	}
+}
+
+// A request that is handled beside the reader keeps its place, and its client is heard.
+func TestBesideTheReader(t *testing.T) {
+	_, addr := start(t, &echo{later: make(chan *Request, 1)}, nil)
+	c := dial(t, addr)
+	write(t, c, frame(8, 1, "first"), frame(1, 2, ""), frame(0, 3, "last"))
+	for i, want := range []string{"first", "later", "last"} {
+		if corr, body := readAnswer(t, c); corr != int32(i+1) || string(body) != want {
+			t.Errorf("%d %q, want %q", corr, body, want)
+		}
+	}
+}
+
+// What crashes after its client has gone leaves nothing behind.
+func TestAPanicBesideTheReader(t *testing.T) {
+	h := &echo{crashing: make(chan struct{})}
+	s, addr := start(t, h, nil)
+	c := dial(t, addr)
+	write(t, c, frame(9, 1, ""))
+	c.Close()
+	await(t, "the client has gone", h.crashing)
+	for deadline := time.Now().Add(patience); s.pool.Budget().Used() > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the request is still kept")
+		}
 	}
 }
 

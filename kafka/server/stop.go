@@ -135,7 +135,7 @@ func (c *Conn) leave(quiet time.Duration) {
 	c.mu.Lock()
 	for r := c.head; r != nil; r = r.next {
 		if r.waiting != nil {
-			r.waiting.Abandon()
+			r.waiting.Abandon(false)
 		}
 	}
 	c.room.Broadcast()

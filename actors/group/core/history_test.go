@@ -16,8 +16,8 @@ var (
 	seedsFlag = flag.Int("seeds", 100, "how many random histories to run")
 )
 
-// TestHistories has clients come, go, fall silent and be started again, writes
-// fail or be lost sight of, and the group move, all at random. After every step:
+// TestHistories has clients come, go, fall silent, be cut off and be started again,
+// writes fail or be lost sight of, and the group move, all at random. After every step:
 //
 //   - what the group keeps twice agrees (check);
 //   - of one generation each member is told one assignment, whenever it asks, and
@@ -120,6 +120,8 @@ func (h *history) step() {
 			c.instance = fmt.Sprint("static", h.coins.IntN(3))
 		}
 		h.clients = append(h.clients, c)
+	case p < 10 && len(h.open) > 0:
+		h.hangUp(h.open[h.coins.IntN(len(h.open))])
 	case p < 11:
 		if c := h.someone(); c != nil {
 			c.gone = true
@@ -183,6 +185,22 @@ func (h *history) act(c *someone) {
 	case p < 19:
 		c.phase = out // it joins again
 	}
+}
+
+// hangUp has the connection end on which somebody waits for an answer. It asks again
+// on another, or does nothing any more. Nobody is told of commits.
+func (h *history) hangUp(q *question) {
+	c := q.who
+	if q.commit != nil {
+		return
+	}
+	c.gone = h.coins.IntN(2) == 0
+	h.note("%s is cut off, for good: %v", c.name, c.gone)
+	if c.phase == waitsToJoin || c.phase == waitsToSync {
+		c.phase, c.owned = out, ""
+	}
+	q.answered = true
+	h.g.Withdraw(h.now, q)
 }
 
 func (h *history) ask(c *someone) *question {

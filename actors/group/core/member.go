@@ -167,6 +167,32 @@ func (g *Group) synced(m *member, s Synced) {
 	g.touch(m)
 }
 
+// Withdraw tells that nobody is there any more to take the answer to a Join or a Sync:
+// the connection that it came on has ended. That is how a client that is killed while it
+// waits is told from one that waits patiently. Its session begins then, and it may come
+// back on another connection; but one that was never answered has nothing to come back to.
+func (g *Group) Withdraw(t Time, to any) {
+	g.now = t
+	i := slices.IndexFunc(g.members, func(m *member) bool { return m.join == to || m.sync == to })
+	if i < 0 {
+		return
+	}
+	m := g.members[i]
+	if m.join == to {
+		m.join = nil
+		g.awaiting--
+	}
+	if m.sync == to {
+		m.sync = nil
+	}
+	if m.fresh {
+		g.lose(m, "its connection ended before it was answered")
+		g.joinedByAll()
+		return
+	}
+	g.touch(m)
+}
+
 // expireMembers takes out whoever has not been heard of for too long.
 func (g *Group) expireMembers() {
 	for id, p := range g.pending {

@@ -21,6 +21,7 @@ import (
 //	sync NAME [generation=N] [protocol=P] [ID=assignment]...
 //	heartbeat NAME [generation=N]
 //	leave NAME... | leave instance=I
+//	hangup NAME                             the connection ends that its last join or sync came on
 //	commit NAME|- topic-partition=offset... [generation=N] [metadata=TEXT]
 //	offsets | describe
 //	delete-offsets topic-partition... | delete | expire [gone=TOPIC] | grow TOPIC
@@ -83,6 +84,7 @@ type script struct {
 	disk     disk
 	ids      map[string]string // what each client was told is its id
 	told     map[string]int32  // and its generation
+	asked    map[string]any    // the last request that it may be waiting with
 	fresh    int
 	hold     bool
 	waiting  []Write
@@ -161,7 +163,7 @@ func (s *script) do(words []string) {
 
 func (s *script) begin(words []string) {
 	d := DefaultSettings()
-	*s = script{t: s.t, out: s.out, began: 1_000_000, now: Time{1_000_000, 1_700_000_000_000}, ids: map[string]string{}, told: map[string]int32{}}
+	*s = script{t: s.t, out: s.out, began: 1_000_000, now: Time{1_000_000, 1_700_000_000_000}, ids: map[string]string{}, told: map[string]int32{}, asked: map[string]any{}}
 	s.settings = d
 	s.settings.InitialDelay = s.number(words, "delay", d.InitialDelay)
 	s.settings.MaxSize = int(s.number(words, "size", int64(d.MaxSize)))
@@ -182,7 +184,8 @@ var commands = map[string]func(s *script, words []string){
 	"expire": func(s *script, words []string) {
 		s.g.Expire(s.now, func(topic string) bool { return topic == option(words, "gone") })
 	},
-	"grow": func(s *script, words []string) { s.g.Grew(s.now, words[1]) },
+	"hangup": func(s *script, words []string) { s.g.Withdraw(s.now, s.asked[words[1]]) },
+	"grow":   func(s *script, words []string) { s.g.Grew(s.now, words[1]) },
 	"offsets": func(s *script, _ []string) {
 		all := s.g.Offsets(nil)
 		for _, tp := range sorted(all) {
@@ -240,6 +243,7 @@ func (s *script) join(words []string) {
 	if j.MemberID == "" {
 		s.fresh++
 	}
+	s.asked[words[1]] = &words[1]
 	s.g.Join(s.now, j, strconv.Itoa(s.fresh), &words[1])
 }
 
@@ -263,6 +267,7 @@ func (s *script) sync(words []string) {
 			sync.Assignments[id] = []byte(a)
 		}
 	}
+	s.asked[words[1]] = &words[1]
 	s.g.Sync(s.now, sync, &words[1])
 }
 
