@@ -28,6 +28,7 @@ type node struct {
 	r    rendezvous
 	self metadata.Broker // Epoch is this start's
 
+	began    time.Time
 	doubtful bool // what the last run wrote may be missing
 	unsure   bool // the metadata is lost, and the image is this node's own copy
 	link     *link.Link
@@ -74,10 +75,13 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := &node{b: b, r: r, wishes: newWishes(), eye: newEye(), out: newOutboxes(), lore: newLore(), throttle: newThrottle(b.cfg.NodeID, b.static)}
+	n := &node{b: b, r: r, began: time.Now(), wishes: newWishes(), eye: newEye(), out: newOutboxes(), lore: newLore(), throttle: newThrottle(b.cfg.NodeID, b.static)}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.candidacy, n.abstain = context.WithCancel(n.ctx)
 	b.node = n
+	if b.returned == nil {
+		b.returned = n.returned
+	}
 	b.onStop("leave the cluster", func(ctx context.Context) error { return r.Leave(ctx) })
 	if err := n.identify(ctx); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"understudy/cluster/consul"
 	"understudy/cluster/local"
 	"understudy/cluster/metadata"
+	"understudy/messages"
 )
 
 // WithNetwork puts something between a node's link and the network.
@@ -20,6 +21,11 @@ func WithConsul(c consul.Config) Option { return func(b *Broker) { b.consul = c 
 
 // WithBoot says which run of its machine's system the broker is in.
 func WithBoot(id string) Option { return func(b *Broker) { b.boot = id } }
+
+// WithReturned says which brokers came back a moment ago.
+func WithReturned(returned func(messages.BrokerID) bool) Option {
+	return func(b *Broker) { b.returned = returned }
+}
 
 // Seat is the broker's place at its hub.
 func (b *Broker) Seat() *local.Seat { return b.node.r.(*local.Seat) }
@@ -204,6 +210,10 @@ func (e ear) Accept() (net.Conn, error) {
 	}
 	return e.w.keep(c, "")
 }
+
+// CameBack reports whether a node that has been connected for so long came back a
+// moment ago, as one sees it that started so long ago.
+var CameBack = cameBack
 
 // SaveCopy and LoadCopy are of a node's copy of the metadata.
 var SaveCopy, LoadCopy = saveCopy, loadCopy

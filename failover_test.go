@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +97,47 @@ func TestANodeIsStoppedInOrderUnderLoad(t *testing.T) {
 	}
 	l.end()
 	c.compare("orders", 6)
+}
+
+// TestANodeThatHasJustComeBackIsNotElected kills the leaders of partitions when, as
+// the controller sees it, one of the two other nodes came back a moment ago.
+func TestANodeThatHasJustComeBackIsNotElected(t *testing.T) {
+	var back atomic.Int32
+	c := newClusterWith(t, func(int, *config.Config) []understudy.Option {
+		return []understudy.Option{understudy.WithReturned(func(id messages.BrokerID) bool { return id == back.Load() })}
+	})
+	c.createTopic("orders", 12, nil)
+	c.awaitInSync("orders", 3)
+	victim := c.victim(false)
+	other := 6 - c.brokers[c.controller()].Image().Controller - int32(victim+1)
+	back.Store(other)
+	c.kill(victim, vfs.LoseNone)
+	c.await("orders", "led by others", func(ps kadm.PartitionDetails) bool {
+		return len(ps) == 12 && !slices.ContainsFunc(ps.Sorted(), func(p kadm.PartitionDetail) bool { return p.Leader == int32(victim+1) })
+	})
+	for _, p := range c.brokers[c.controller()].Image().Topic("orders").Partitions {
+		if p.Leader == other && p.Replicas[0] != other {
+			t.Errorf("node %d came back a moment ago, and was elected: %+v", other, p)
+		}
+	}
+}
+
+// TestWhoCameBackAMomentAgo looks at nodes with the eyes of another.
+func TestWhoCameBackAMomentAgo(t *testing.T) {
+	for _, w := range []struct {
+		since, age time.Duration
+		want       bool
+	}{
+		{time.Second, time.Hour, true},
+		{9 * time.Second, time.Hour, true},
+		{11 * time.Second, time.Hour, false},
+		{4 * time.Second, 4500 * time.Millisecond, false}, // it was there before the other
+		{2 * time.Second, 5 * time.Second, true},
+	} {
+		if got := understudy.CameBack(w.since, w.age); got != w.want {
+			t.Errorf("connected for %v, to one that started %v ago: %v", w.since, w.age, got)
+		}
+	}
 }
 
 // TestAllNodesDieAndComeBack kills all three at once.

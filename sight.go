@@ -19,6 +19,12 @@ const (
 	// confirmTime bounds how long a node may take to show that it is there. If it
 	// takes longer, clients are told what the metadata says.
 	confirmTime = 50 * time.Millisecond
+	// findTime is how long it may take until a client finds a broker again that was
+	// away: librdkafka tries no more often than every ten seconds, from the second
+	// failure within a short time on (reconnect.backoff.max.ms).
+	findTime = 10 * time.Second
+	// arriveTime is within what time a node that starts has found the others.
+	arriveTime = time.Second
 	// leaveTime is for how long clients are told of a broker whose process has
 	// ended: most are back by then.
 	leaveTime = 10 * time.Second
@@ -96,6 +102,22 @@ func (s *sight) Leaving(id messages.BrokerID) bool {
 	state, since := s.n.link.State(id)
 	return state == link.ProcessGone && since < leaveTime
 }
+
+// returned reports whether a broker has been there again for so short a time that
+// clients may not have found it yet, as this node sees it. Its port is open before
+// its connections to other nodes are.
+func (n *node) returned(id messages.BrokerID) bool {
+	age := time.Since(n.began)
+	if id == n.self.ID {
+		return age < findTime
+	}
+	state, since := n.link.State(id)
+	return state == link.Connected && cameBack(since, age)
+}
+
+// cameBack reports whether a node that has been connected for so long came back a
+// moment ago. Who was there when this node started, age ago, may have been for long.
+func cameBack(since, age time.Duration) bool { return since < findTime && age-since > arriveTime }
 
 // Next implements kafka.Elections.
 func (s *sight) Next() (*metadata.Image, <-chan struct{}) { return s.n.b.cell.Next() }

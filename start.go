@@ -124,7 +124,7 @@ func (b *Broker) openAlone(ctx context.Context) error {
 func (b *Broker) startController(store metadata.Store) error {
 	c := controller.New(controller.Options{
 		Store: store, Cell: b.cell, Static: b.static,
-		Events: b.decided, Committed: b.committed, Trouble: b.trouble,
+		Events: b.decided, Committed: b.committed, Trouble: b.trouble, Returned: b.returned,
 	})
 	pid, err := b.tree.Spawn("controller", c.Props())
 	if err != nil {

@@ -33,6 +33,7 @@ import (
 	"understudy/kafka"
 	"understudy/kafka/server"
 	"understudy/kafka/wire"
+	"understudy/messages"
 	"understudy/persistence/flush"
 	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
@@ -50,6 +51,8 @@ type Broker struct {
 	adopts  bool          // what ran alone may become the first node of a cluster
 	consul  consul.Config // where the nodes find each other, unless join says otherwise
 	node    *node         // nil: alone
+
+	returned func(messages.BrokerID) bool // which brokers came back a moment ago; nil: none
 
 	identity identity // of the data directory, in a cluster
 	boot     string   // of the machine; "": not known

@@ -124,6 +124,28 @@ func TestBrokersFallAndReturn(t *testing.T) {
 	s.want("2/3 [2]") // the news was of an earlier start
 }
 
+func TestWhoHasJustComeBackIsElectedLast(t *testing.T) {
+	back := int32(2)
+	s := begin(t, &memStore{}, func(o *Options) { o.Returned = func(id messages.BrokerID) bool { return id == back } })
+	s.activate(1, false)
+	s.register(2, false)
+	s.register(3, false)
+	if r := s.try(NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignments: [][]int32{{2, 1, 3}, {3, 2, 1}}}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if got := s.state("a", 0); got != "2/0 [2 1 3]" {
+		t.Errorf("a new partition: %s", got)
+	}
+	s.down(3)
+	if got := s.state("a", 1); got != "1/1 [2 1]" {
+		t.Errorf("instead of 3: %s", got)
+	}
+	s.down(1)
+	if got := s.state("a", 1); got != "2/2 [2]" {
+		t.Errorf("with nobody else: %s", got)
+	}
+}
+
 func TestOfflineUntilUncleanIsAllowed(t *testing.T) {
 	s := three(t)
 	s.down(3)

@@ -35,6 +35,11 @@ type Options struct {
 	// waited in vain; nil: nothing. May be nil, and is called from any goroutine.
 	Trouble func() error
 
+	// Returned reports whether a broker came back so short a time ago that clients may
+	// not have found it again: if others can, they lead in the place of one that is
+	// down. It is called in the actor's turn and must not block; nil: none did.
+	Returned func(messages.BrokerID) bool
+
 	// Entropy is where topic ids, the cluster id and placement get their
 	// randomness; nil means crypto/rand.
 	Entropy io.Reader

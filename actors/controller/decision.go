@@ -66,7 +66,11 @@ func (d *decision) isDraining(id messages.BrokerID) bool {
 }
 
 // ordinary are circumstances without any suspicion.
-func (d *decision) ordinary() election.Circumstances { return election.Ordinary(d.isUp, d.isDraining) }
+func (d *decision) ordinary() election.Circumstances {
+	c := election.Ordinary(d.isUp, d.isDraining)
+	c.Returned = d.c.o.Returned
+	return c
+}
 
 // loads are the brokers that can take replicas, with what each has or is getting.
 // They are counted when first wanted and kept up by placed.

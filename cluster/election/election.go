@@ -7,7 +7,8 @@
 //
 //   - Only a member of the in-sync set that is up may lead. A leader that can
 //     stay, stays; otherwise the first such replica in the order of placement.
-//     Brokers that shall not lead do so only if nobody else can.
+//     Brokers that shall not lead do so only if nobody else can, and those that
+//     came back a moment ago are not made leaders if others could be.
 //   - Members that are down leave the set, but never the last: without a leader
 //     the set stays as it was, since any of its members holds all that was
 //     committed, and the first to return leads.
@@ -55,6 +56,11 @@ func (s State) Equal(o State) bool {
 type Circumstances struct {
 	Live  func(messages.BrokerID) bool // which brokers are up
 	Avoid func(messages.BrokerID) bool // which of them shall lead only if nobody else can; nil: none
+
+	// Returned says which of them came back a moment ago, so that clients may not have
+	// found them again: they keep what they lead, and are given more only if nobody
+	// else can lead it that shall. nil: none.
+	Returned func(messages.BrokerID) bool
 
 	Unclean   bool // an unclean election is allowed
 	Preferred bool // the preferred leader shall lead, even if the present one could stay
@@ -131,7 +137,8 @@ func Force(s State, c Circumstances) State {
 }
 
 // able are the members of the in-sync set that may lead, in the order of
-// placement, those to be avoided last.
+// placement, those that came back a moment ago after the others, and those to be
+// avoided last.
 func able(s State, c Circumstances) []messages.BrokerID {
 	list := make([]messages.BrokerID, 0, len(s.ISR))
 	for _, id := range s.Replicas {
@@ -142,7 +149,7 @@ func able(s State, c Circumstances) []messages.BrokerID {
 	if i := slices.Index(list, c.Suspect); i >= 0 && len(list) > 1 {
 		list = slices.Delete(list, i, i+1)
 	}
-	if c.Avoid != nil {
+	if c.Avoid != nil || c.Returned != nil {
 		slices.SortStableFunc(list, func(a, b messages.BrokerID) int { return c.rank(a) - c.rank(b) })
 	}
 	return list
@@ -150,9 +157,13 @@ func able(s State, c Circumstances) []messages.BrokerID {
 
 func (c Circumstances) avoids(id messages.BrokerID) bool { return c.Avoid != nil && c.Avoid(id) }
 
-// rank is 1 for who is to be avoided.
+// rank is the higher, the less a broker is wanted as a leader. The preferred one is
+// asked for by those who know how long it has been back.
 func (c Circumstances) rank(id messages.BrokerID) int {
-	if c.avoids(id) {
+	switch {
+	case c.avoids(id):
+		return 2
+	case c.Returned != nil && !c.Preferred && c.Returned(id):
 		return 1
 	}
 	return 0

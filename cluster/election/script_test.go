@@ -18,6 +18,7 @@ type world struct {
 	starts map[messages.BrokerID]messages.BrokerEpoch // how often each broker was started
 	up     map[messages.BrokerID]bool
 	avoid  map[messages.BrokerID]bool
+	back   map[messages.BrokerID]bool
 }
 
 // TestScripts runs testdata/*.txt. A script is a list of commands, each followed
@@ -27,6 +28,7 @@ type world struct {
 //	up 1 2              brokers start, each with its next epoch
 //	down 1              brokers go down
 //	avoid 1 2           brokers shall not lead; without any: all may
+//	returned 1 2        brokers came back a moment ago; without any: none did
 //	elect [unclean] [preferred] [newepoch] [suspect=N] [barred=N] [emptied=N] [best=N]
 //	move 4,2,3          replicas begin to move
 //	cancel              and shall not after all
@@ -49,7 +51,7 @@ func runScript(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{starts: map[messages.BrokerID]messages.BrokerEpoch{}, up: map[messages.BrokerID]bool{}, avoid: map[messages.BrokerID]bool{}}
+	w := &world{starts: map[messages.BrokerID]messages.BrokerEpoch{}, up: map[messages.BrokerID]bool{}, avoid: map[messages.BrokerID]bool{}, back: map[messages.BrokerID]bool{}}
 	var out strings.Builder
 	for line := range strings.Lines(string(text)) {
 		command := strings.TrimRight(line, "\n")
@@ -91,10 +93,11 @@ func (w *world) do(t *testing.T, words []string) string {
 			}
 		}
 		return ""
-	case "avoid":
-		clear(w.avoid)
+	case "avoid", "returned":
+		set := map[string]map[messages.BrokerID]bool{"avoid": w.avoid, "returned": w.back}[words[0]]
+		clear(set)
 		for _, word := range words[1:] {
-			w.avoid[number(t, word)] = true
+			set[number(t, word)] = true
 		}
 		return ""
 	case "elect":
@@ -129,7 +132,9 @@ func (w *world) elect(t *testing.T, words []string) string {
 }
 
 func (w *world) ordinary() Circumstances {
-	return Ordinary(func(id messages.BrokerID) bool { return w.up[id] }, func(id messages.BrokerID) bool { return w.avoid[id] })
+	c := Ordinary(func(id messages.BrokerID) bool { return w.up[id] }, func(id messages.BrokerID) bool { return w.avoid[id] })
+	c.Returned = func(id messages.BrokerID) bool { return w.back[id] }
+	return c
 }
 
 // becomeIf is become for what may fail.

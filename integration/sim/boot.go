@@ -59,6 +59,7 @@ func (p *process) spawnController(r *routine) bool {
 		Store: seat{p}, Cell: p.cell, Static: p.s.cfg.static,
 		Events:    func(e controller.Event) { p.decided(e) },
 		Committed: p.committed,
+		Returned:  func(id messages.BrokerID) bool { return !p.s.machines[id-1].steady() },
 		Entropy:   entropy{p.s.rnd.node},
 		Stage:     controller.Stage{Start: p.callStore, Pause: p.s.pause},
 	})

@@ -74,10 +74,6 @@ func (p *process) knownDown(b metadata.Broker) string {
 func (p *process) tend(r *routine) {
 	term := p.terms
 	for r.sleep(second) && p.active && p.terms == term {
-		steady := func(id messages.BrokerID) bool {
-			m := p.s.machines[id-1]
-			return m.proc != nil && p.s.now-m.proc.born > 5*second
-		}
-		_, _ = p.ctl.Tend(p.ctx, steady, 4)
+		_, _ = p.ctl.Tend(p.ctx, func(id messages.BrokerID) bool { return p.s.machines[id-1].steady() }, 4)
 	}
 }

@@ -235,6 +235,9 @@ func (p *process) clock() int64 {
 const epoch0 = 1_700_000_000_000
 
 // wallClock is the machine's wall clock, in ms.
+// steady reports whether the machine's process has been there for a while.
+func (m *machine) steady() bool { return m.proc != nil && m.s.now-m.proc.born > 5*second }
+
 func (m *machine) wallClock() int64 { return epoch0 + m.s.now/millisecond + m.wall }
 
 func (p *process) member() replica.Member { return replica.Member{ID: p.m.id, Epoch: p.self.Epoch} }
