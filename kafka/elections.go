@@ -94,20 +94,44 @@ func (b *Broker) awaitImage(ctx context.Context, unsettled func(*metadata.Image)
 	return image
 }
 
-// denied reports whether err says that a partition is led elsewhere, while the metadata
-// says that this broker leads it, and its replica here still that it does not: the new leader's frames may be here before
-// the metadata that names it. A client that is not told who leads asks for
-// metadata, and franz-go does that no sooner than five seconds after it last did.
-// So such an answer is kept for as long as that takes, or an election may.
-func (b *Broker) denied(image *metadata.Image, err error, topic string, index int32) bool {
-	if err == nil || messages.Code(err) != messages.NotLeader.Code() {
+// passing reports whether err, which says that a partition is led elsewhere, or not in
+// the epoch that the client knows, may be no answer any more in a moment. The replica
+// here and the metadata here hear of an election one after the other, and a client may
+// have heard of it from another broker before either. A client that is sent away
+// without a name asks for metadata, and franz-go does that no sooner than five seconds
+// after it last did; one that is told nothing about a leader epoch tries again after a
+// second. So such an answer is kept for as long as an election may take:
+//
+//   - when the leader that it would name is about to be replaced;
+//   - when the metadata says that this broker leads, and its replica does not yet;
+//   - when the client knows a newer epoch (known) than the metadata here.
+func (b *Broker) passing(image *metadata.Image, err error, topic string, index int32, known messages.LeaderEpoch) bool {
+	if err == nil {
 		return false
 	}
 	tp := messages.TopicPartition{Topic: topic, Partition: index}
-	known := image.Partition(tp)
-	if known == nil || known.Leader != b.deps.Self {
+	p := image.Partition(tp)
+	if p == nil {
 		return false
 	}
+	switch messages.Code(err) {
+	case messages.NotLeader.Code():
+		known = messages.NoEpoch
+	case messages.UnknownLeaderEpoch.Code():
+		if known > p.LeaderEpoch {
+			_, alone := b.deps.Elections.(settled) // then nobody can know more
+			return !alone
+		}
+	default:
+		return false
+	}
+	if p.Leader != b.deps.Self {
+		return p.Leader != messages.NoBroker && b.deps.Elections.Pending(p.Leader)
+	}
 	replica := b.deps.Partitions.Lookup(tp)
-	return replica == nil || messages.KindOf(replica.View().Err).Code() == messages.NotLeader.Code()
+	if replica == nil {
+		return true
+	}
+	view := replica.View()
+	return messages.KindOf(view.Err).Code() == messages.NotLeader.Code() || view.Err == nil && view.Epoch < known
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/cluster/metadata"
@@ -204,6 +205,94 @@ func TestMetadataWaitsNoLongerThanAnElectionMayTake(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnswersWaitForTheLeadersOwnNews asks this broker, which has been elected in
+// place of 2, before it has heard of that; first it hears of the end of 2, if it
+// must to wait, then the metadata comes, and then its replica leads.
+func TestAnswersWaitForTheLeadersOwnNews(t *testing.T) {
+	orders := messages.TopicPartition{Topic: "orders"}
+	for _, w := range []struct {
+		name    string
+		pending bool
+		ask     func(*harness) kmsg.Request
+		code    func(kmsg.Response) (int16, int32) // and the leader that is named
+		want    error
+	}{
+		{"ListOffsets", false, func(*harness) kmsg.Request {
+			req := kmsg.NewPtrListOffsetsRequest()
+			req.Version, req.ReplicaID = 8, -1
+			req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "orders", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -2, CurrentLeaderEpoch: 5}}}}
+			return req
+		}, func(r kmsg.Response) (int16, int32) {
+			return r.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0].ErrorCode, -1
+		}, nil},
+		{"OffsetForLeaderEpoch", false, func(*harness) kmsg.Request {
+			req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+			req.Version, req.ReplicaID = 4, -1
+			req.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "orders", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: 5, LeaderEpoch: 4}}}}
+			return req
+		}, func(r kmsg.Response) (int16, int32) {
+			return r.(*kmsg.OffsetForLeaderEpochResponse).Topics[0].Partitions[0].ErrorCode, -1
+		}, nil},
+		{"Fetch in the new epoch", false, func(h *harness) kmsg.Request {
+			req := h.fetchReq(17, "orders", 0, 0)
+			req.Topics[0].Partitions[0].CurrentLeaderEpoch = 5
+			return req
+		}, fetchCode, nil},
+		{"Fetch in any epoch", true, func(h *harness) kmsg.Request { return h.fetchReq(17, "orders", 0, 0) }, fetchCode, nil},
+		{"Produce", true, func(*harness) kmsg.Request { return produceReq(11, -1, "orders", 0, makeBatch(1, 10)) }, func(r kmsg.Response) (int16, int32) {
+			p := r.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+			return p.ErrorCode, p.CurrentLeader.LeaderID
+		}, kerr.NotLeaderForPartition},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			f, elections := threeBrokers(t)
+			elections.looked = make(chan struct{}, 100)
+			elections.pending[2] = w.pending
+			h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+			h.at("orders", 0).change(func(p *fakePartition) {
+				p.leader, p.epoch, p.err = 2, 4, messages.E("", messages.NotLeader, "", nil)
+			})
+			c := h.dial(t)
+			req := w.ask(h)
+			corr := c.send(req)
+			<-elections.looked
+			elections.publish(func(e *metadata.Edit) {
+				e.SetPartition(orders, metadata.Partition{Replicas: []int32{2, self}, ISR: []int32{self}, Leader: self, LeaderEpoch: 5})
+			})
+			<-elections.looked
+			h.at("orders", 0).change(func(p *fakePartition) { p.leader, p.epoch, p.err = self, 5, nil })
+			code, leader := w.code(c.receive(req, corr))
+			if got := kerr.ErrorForCode(code); got != w.want || got != nil && leader != self {
+				t.Errorf("error %v, leader %d", got, leader)
+			}
+		})
+	}
+}
+
+func fetchCode(r kmsg.Response) (int16, int32) {
+	p := r.(*kmsg.FetchResponse).Topics[0].Partitions[0]
+	return p.ErrorCode, p.CurrentLeader.LeaderID
+}
+
+// TestAnEpochOfNobodysIsUnknown asks in an epoch of which nobody hears.
+func TestAnEpochOfNobodysIsUnknown(t *testing.T) {
+	f, elections := threeBrokers(t)
+	synctest.Test(t, func(t *testing.T) {
+		elections.next = make(chan struct{}) // of this bubble
+		h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
+		defer h.close()
+		req := kmsg.NewPtrListOffsetsRequest()
+		req.Version, req.ReplicaID = 8, -1
+		both := []kmsg.ListOffsetsRequestTopicPartition{{Partition: 0, Timestamp: -1, CurrentLeaderEpoch: 99}, {Partition: 1, Timestamp: -1, CurrentLeaderEpoch: 99}}
+		req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "orders", Partitions: both}}
+		began := time.Now()
+		got := ask[*kmsg.ListOffsetsResponse](h.client, req).Topics[0].Partitions
+		if waited := time.Since(began); waited != electionPatience || got[0].ErrorCode != kerr.UnknownLeaderEpoch.Code || got[1].ErrorCode != kerr.UnknownLeaderEpoch.Code {
+			t.Errorf("%+v after %v", got, waited)
+		}
+	})
 }
 
 func TestBrokersThatAreDownAreNotListed(t *testing.T) {

@@ -136,12 +136,13 @@ func (f *fetching) enough() bool {
 	return f.bytes >= f.minBytes || f.failed || f.maxWait <= 0 || len(f.parts) == 0 || f.err != nil
 }
 
-// finish makes the answer final and sends it on its way; if it sends the client to
-// another leader, when it can be told to which.
+// finish makes the answer final and sends it on its way; if it says that a partition
+// is led elsewhere, when that will not change at once.
 func (f *fetching) finish() {
 	if f.failed && f.deposed(f.broker.deps.Image()) {
 		go func() {
 			f.broker.awaitImage(f.broker.ctx, f.deposed)
+			f.evaluate()
 			f.send()
 		}()
 		return
@@ -156,12 +157,12 @@ func (f *fetching) send() {
 	f.r.Reply(f, f.flex)
 }
 
-// deposed reports whether a partition is read in vain since another node leads, of
-// which the metadata here does not know yet; see denied.
+// deposed reports whether a partition is read in vain since its leader has changed or
+// is about to, and not all here know of it; see passing.
 func (f *fetching) deposed(image *metadata.Image) bool {
 	for i := range f.parts {
 		p := &f.parts[i]
-		if f.broker.denied(image, p.err, p.topic, p.index) {
+		if f.broker.passing(image, p.err, p.topic, p.index, p.leaderEpoch) {
 			return true
 		}
 	}

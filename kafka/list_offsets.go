@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"understudy/cluster/metadata"
 	"understudy/messages"
 )
 
@@ -63,9 +64,11 @@ func (b *Broker) listHeld(topic string, asked *kmsg.ListOffsetsRequestTopicParti
 
 var errSpecialTime = messages.E("list offsets", messages.UnsupportedVersion, "", nil)
 
-func (b *Broker) listOffsets(_ context.Context, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
+func (b *Broker) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	resp.Topics = make([]kmsg.ListOffsetsResponseTopic, len(req.Topics))
+	ctx, cancel := context.WithTimeout(ctx, electionPatience) // for all partitions together
+	defer cancel()
 	for i := range req.Topics {
 		asked, t := &req.Topics[i], &resp.Topics[i]
 		t.Default()
@@ -76,16 +79,16 @@ func (b *Broker) listOffsets(_ context.Context, req *kmsg.ListOffsetsRequest) *k
 				t.Partitions[j] = b.listHeld(asked.Topic, &asked.Partitions[j])
 				continue
 			}
-			t.Partitions[j] = b.listOffset(req.Version, asked.Topic, &asked.Partitions[j])
+			t.Partitions[j] = b.listOffset(ctx, req.Version, asked.Topic, &asked.Partitions[j])
 		}
 	}
 	return resp
 }
 
-func (b *Broker) listOffset(version int16, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
+func (b *Broker) listOffset(ctx context.Context, version int16, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
 	p := kmsg.NewListOffsetsResponseTopicPartition()
 	p.Partition = asked.Partition
-	local, view, err := b.leading(messages.TopicPartition{Topic: topic, Partition: asked.Partition}, asked.CurrentLeaderEpoch)
+	local, view, err := b.leading(ctx, messages.TopicPartition{Topic: topic, Partition: asked.Partition}, asked.CurrentLeaderEpoch)
 	if err == nil {
 		if p.Offset, p.Timestamp, p.LeaderEpoch, err = findOffset(&view, asked.Timestamp); err != nil {
 			local.ReadFailed(err)
@@ -141,8 +144,18 @@ func (v *View) epochAt(offset messages.Offset) messages.LeaderEpoch {
 }
 
 // leading finds a partition that this broker leads, in the epoch that the client
-// knows of (-1: any).
-func (b *Broker) leading(tp messages.TopicPartition, known messages.LeaderEpoch) (Partition, View, error) {
+// knows of (-1: any), or will in a moment; see passing.
+func (b *Broker) leading(ctx context.Context, tp messages.TopicPartition, known messages.LeaderEpoch) (Partition, View, error) {
+	p, view, err := b.leads(tp, known)
+	passing := func(image *metadata.Image) bool { return b.passing(image, err, tp.Topic, tp.Partition, known) }
+	if !passing(b.deps.Image()) {
+		return p, view, err
+	}
+	b.awaitImage(ctx, passing)
+	return b.leads(tp, known)
+}
+
+func (b *Broker) leads(tp messages.TopicPartition, known messages.LeaderEpoch) (Partition, View, error) {
 	p, err := b.local(tp)
 	if err != nil {
 		return nil, View{}, err

@@ -23,15 +23,17 @@ func offsetForLeaderEpochAPI() api {
 	}
 }
 
-func (b *Broker) offsetForLeaderEpoch(_ context.Context, req *kmsg.OffsetForLeaderEpochRequest) *kmsg.OffsetForLeaderEpochResponse {
+func (b *Broker) offsetForLeaderEpoch(ctx context.Context, req *kmsg.OffsetForLeaderEpochRequest) *kmsg.OffsetForLeaderEpochResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	ctx, cancel := context.WithTimeout(ctx, electionPatience) // for all partitions together
+	defer cancel()
 	for _, asked := range req.Topics {
 		t := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		t.Topic = asked.Topic
 		for _, want := range asked.Partitions {
 			p := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			p.Partition, p.LeaderEpoch, p.EndOffset = want.Partition, messages.NoEpoch, messages.NoOffset
-			_, view, err := b.leading(messages.TopicPartition{Topic: asked.Topic, Partition: want.Partition}, want.CurrentLeaderEpoch)
+			_, view, err := b.leading(ctx, messages.TopicPartition{Topic: asked.Topic, Partition: want.Partition}, want.CurrentLeaderEpoch)
 			if p.ErrorCode = messages.Code(err); err == nil {
 				p.LeaderEpoch, p.EndOffset = view.endOffsetFor(want.LeaderEpoch)
 			}

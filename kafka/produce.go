@@ -186,14 +186,14 @@ func (p *producing) ended() {
 }
 
 // deposed reports whether a partition has refused its records since another node
-// leads, of which the metadata here does not know yet.
+// leads, and the metadata here does not say yet which; see passing.
 func (p *producing) deposed(image *metadata.Image) bool {
 	at := 0
 	for _, t := range p.topics {
 		for range t.parts {
 			part := &p.parts[at]
 			at++
-			if p.broker.denied(image, part.result.Err, t.name, part.index) {
+			if p.broker.passing(image, part.result.Err, t.name, part.index, messages.NoEpoch) {
 				return true
 			}
 		}
@@ -201,7 +201,7 @@ func (p *producing) deposed(image *metadata.Image) bool {
 	return false
 }
 
-// endWhenSettled answers when it can be told who leads instead; see denied.
+// endWhenSettled answers when it can be told who leads instead; see passing.
 func (p *producing) endWhenSettled() {
 	p.broker.awaitImage(p.broker.ctx, p.deposed)
 	p.r.Reply(p, p.flex)

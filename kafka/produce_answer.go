@@ -65,7 +65,7 @@ func (p *producing) appendPart(w *server.Writer, topic string, part *producedPar
 	}
 	if p.version >= 10 && code == messages.NotLeader.Code() {
 		known := p.image.Partition(messages.TopicPartition{Topic: topic, Partition: part.index})
-		if known != nil && !p.broker.denied(p.image, result.Err, topic, part.index) {
+		if known != nil && !p.broker.passing(p.image, result.Err, topic, part.index, messages.NoEpoch) {
 			w.B = leaders.appendLeader(w.B, 0, known)
 			return
 		}
