@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,14 @@ func newFranz(topic string, seeds []string, more ...kgo.Opt) (client, error) {
 	f := &franz{topic: topic, ended: make(chan struct{})}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	options := append([]kgo.Opt{kgo.SeedBrokers(seeds...)}, more...)
+	if *minAge > 0 && len(more) == 0 {
+		options = append(options, kgo.MetadataMinAge(*minAge))
+	}
+	if *clientLog != "" && len(more) == 0 {
+		options = append(options, kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelDebug, func() string {
+			return time.Now().Format("15:04:05.000 ")
+		})))
+	}
 	var err error
 	if f.producer, err = kgo.NewClient(append(options, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.StopProducerOnDataLossDetected())...); err != nil {
 		return nil, err

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"understudy/integration/history"
 )
 
@@ -23,9 +25,10 @@ type fault struct {
 	victim  choice
 	happen  func(context.Context, *round) error
 	heal    func(context.Context, *round) error
-	hold    time.Duration        // how long it lasts, if not *hold
-	lasts   bool                 // it is healed after a time; otherwise when all goes on in spite of it
-	check   func(r *round) error // of what came of it; may be nil
+	hold    time.Duration                       // how long it lasts, if not *hold
+	lasts   bool                                // it is healed after a time; otherwise when all goes on in spite of it
+	check   func(r *round) error                // of what came of it; may be nil
+	elected func(context.Context, *round) error // checks who leads in spite of it; may be nil
 }
 
 // choice says which node is the victim. All of them lead some partition, if one does.
@@ -50,12 +53,14 @@ type round struct {
 	number        int
 	before, after view
 	victim        *node
+	starts        map[int32]start // of all nodes
+	killed        time.Time       // or whatever happened
 }
 
 var faults = []fault{
 	{name: "nothing", happen: func(context.Context, *round) error { return nil }, lasts: true, check: sameLeaders},
-	{name: "kill-leader", victim: leadOnly, happen: kill, heal: restart},
-	{name: "kill-leader-controller", victim: leadAndRun, happen: kill, heal: restart},
+	{name: "kill-leader", victim: leadOnly, happen: kill, heal: restart, elected: notTheRecent},
+	{name: "kill-leader-controller", victim: leadAndRun, happen: kill, heal: restart, elected: notTheRecent},
 	{name: "kill-follower", victim: following, happen: kill, heal: restart},
 	{name: "freeze-leader", victim: leading, happen: freeze, heal: thaw, lasts: true},
 	{name: "freeze-follower", victim: following, happen: freeze, heal: thaw, lasts: true},
@@ -168,9 +173,42 @@ func sameLeaders(r *round) error {
 	return nil
 }
 
+// findTime is for how long librdkafka may not look whether a node is back.
+const findTime = 10 * time.Second
+
+// start is when a node was last started, and when it was ready.
+type start struct{ began, ready time.Time }
+
+// notTheRecent holds that nobody was elected who came back a moment ago, so that
+// clients may not have found it again, while the third node has been there for long.
+func notTheRecent(ctx context.Context, r *round) error {
+	now, err := r.view(ctx, nil, r.loads.topic)
+	if err != nil {
+		return err
+	}
+	var recent, steady []int32
+	for _, n := range r.nodes {
+		if s := r.starts[n.id]; n != r.victim && time.Since(s.began) < findTime {
+			recent = append(recent, n.id)
+		} else if n != r.victim && r.killed.Sub(s.ready) >= findTime {
+			steady = append(steady, n.id)
+		}
+	}
+	if len(recent) != 1 || len(steady) != 1 || now.controller == recent[0] { // which cannot know
+		return nil
+	}
+	for i, p := range now.partitions {
+		if r.before.partitions[i].Leader == r.victim.id && p.Leader == recent[0] {
+			return fmt.Errorf("partition %d: node %d was elected, which came back a moment ago, and not node %d", i, p.Leader, steady[0])
+		}
+	}
+	return nil
+}
+
 // trial is a cluster with clients at work.
 type trial struct {
 	*cluster
+	starts map[int32]start // of all nodes
 	loads  *loads
 	checks *history.Checker
 	rand   *rand.Rand
@@ -189,7 +227,11 @@ func startTrial(t *testing.T, o options) *trial {
 	t.Helper()
 	h := fnv.New64a()
 	h.Write([]byte(t.Name()))
-	tr := &trial{cluster: startCluster(t, o), rand: rand.New(rand.NewPCG(*seed, h.Sum64()))}
+	began := time.Now()
+	tr := &trial{cluster: startCluster(t, o), starts: map[int32]start{}, rand: rand.New(rand.NewPCG(*seed, h.Sum64()))}
+	for _, n := range tr.nodes {
+		tr.starts[n.id] = start{began, time.Now()}
+	}
 	tr.createTopic(topic, partitions, min(3, o.brokers), nil)
 	tr.checks = history.NewChecker()
 	tr.loads = &loads{topic: topic, partitions: partitions, size: *size, history: history.NewRecorder(tr.checks)}
@@ -233,7 +275,7 @@ func (tr *trial) round(ctx context.Context, f fault, number int) error {
 	if err := tr.steady(ctx); err != nil {
 		return fmt.Errorf("before: %w", err)
 	}
-	r := &round{cluster: tr.cluster, loads: tr.loads, rand: tr.rand, number: number}
+	r := &round{cluster: tr.cluster, loads: tr.loads, rand: tr.rand, number: number, starts: tr.starts}
 	var err error
 	if r.before, err = tr.view(ctx, nil, tr.loads.topic); err != nil {
 		return err
@@ -242,6 +284,7 @@ func (tr *trial) round(ctx context.Context, f fault, number int) error {
 	tr.healed.Store(nil)
 	tr.loads.beginWindow()
 	tr.t.Logf("%s round %d: victim %d, controller %d, leaders %v", time.Now().Format("15:04:05.000"), number+1, r.victim.id, r.before.controller, leaders(r.before))
+	r.killed = time.Now()
 	if err := f.happen(ctx, r); err != nil {
 		return err
 	}
@@ -250,12 +293,18 @@ func (tr *trial) round(ctx context.Context, f fault, number int) error {
 	} else if err := tr.loads.progress(ctx); err != nil {
 		return fmt.Errorf("in spite of it: %w", err)
 	}
+	if f.elected != nil {
+		if err := f.elected(ctx, r); err != nil {
+			return err
+		}
+	}
 	now := time.Now()
 	tr.healed.Store(&now)
 	if f.heal != nil {
 		if err := f.heal(ctx, r); err != nil {
 			return err
 		}
+		tr.starts[r.victim.id] = start{now, time.Now()}
 	}
 	if err := errors.Join(tr.loads.progress(ctx), tr.awaitInSync(ctx, tr.loads.topic), tr.loads.problems()); err != nil {
 		return fmt.Errorf("afterwards: %w", err)
@@ -284,9 +333,13 @@ func leaders(v view) (list []int32) {
 	return list
 }
 
-// steady waits until the cluster is whole, and clients have found all of it.
+// steady waits until the cluster is whole, with its leaders where they belong, and
+// clients have found all of it.
 func (tr *trial) steady(ctx context.Context) error {
 	if err := errors.Join(tr.consuls[0].awaitWhole(ctx, len(tr.consuls)), tr.awaitInSync(ctx, tr.loads.topic)); err != nil {
+		return err
+	}
+	if _, err := kadm.NewClient(tr.admin).ElectLeaders(ctx, kadm.ElectPreferredReplica, nil); err != nil {
 		return err
 	}
 	sleep(ctx, chance(tr.rand, *settle, *settle*3/2))
