@@ -173,9 +173,11 @@ func (n *node) connect(ctx context.Context) error {
 		return errors.Join(err, listener.Close())
 	}
 	n.b.onStop("close the links", func(context.Context) error { n.link.Close(); return nil })
-	addr, err := reachable(listener.Addr(), n.self.Host)
-	if err != nil {
-		return err
+	addr := n.b.cfg.LinkAdvertise
+	if addr == "" {
+		if addr, err = reachable(listener.Addr(), n.self.Host); err != nil {
+			return err
+		}
 	}
 	if err := n.r.Announce(n.self, link.Peer{Addr: addr, Epoch: n.self.Epoch}); err != nil {
 		return err

@@ -28,9 +28,10 @@ type Config struct {
 	Advertise   string // host:port, empty: derived from the address that is bound (see Advertised)
 	AdminListen string // host:port or AdminOff
 
-	Cluster    string // of which the broker is a node; empty: it runs alone
-	Consul     string // host:port of the agent, empty: as Consul's own tools find it
-	LinkListen string // host:port, for the other nodes
+	Cluster       string // of which the broker is a node; empty: it runs alone
+	Consul        string // host:port of the agent, empty: as Consul's own tools find it
+	LinkListen    string // host:port, for the other nodes
+	LinkAdvertise string // host:port, where they are told to connect; empty: the address that is bound
 
 	LinkSecretFile string // holds what every node of the cluster knows; empty: there is no secret
 	LinkTLS        TLS    // of the connections between nodes

@@ -239,7 +239,7 @@ func (s *Setting) checkAddress(v string) error {
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("%q: port %q is not a number from 0 to 65535", v, port)
-	} else if n == 0 && s.Key == "advertise" {
+	} else if n == 0 && (s.Key == "advertise" || s.Key == "link.advertise") {
 		return fmt.Errorf("%q: clients need a port to connect to", v)
 	}
 	return nil

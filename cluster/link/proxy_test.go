@@ -7,95 +7,49 @@ import (
 	"testing"
 	"time"
 
+	"understudy/internal/proxy"
 	"understudy/messages"
 )
 
-// proxy stands between two nodes and does to their connections what networks do.
-type proxy struct {
-	ln     net.Listener
-	target string
-
+// damaged stands between two nodes and damages what they say to each other.
+type damaged struct {
+	*proxy.Proxy
 	mu     sync.Mutex
 	fault  fault
-	conns  []net.Conn
 	random *rand.Rand
-	wait   sync.WaitGroup
 }
 
-// fault is what the proxy does with a piece of the stream: it returns what is
-// passed on and whether the connection goes on. It may be called from several
-// goroutines, one at a time.
+// fault is what becomes of a piece of the stream: see proxy.Treat. It may be called
+// from several goroutines, one at a time.
 type fault func(r *rand.Rand, piece []byte, forth bool) ([]byte, bool)
 
-func newProxy(t *testing.T, target string) *proxy {
+func damage(t *testing.T, target string, f fault) *damaged {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	d := &damaged{fault: f, random: rand.New(rand.NewPCG(1, 2))}
+	var err error
+	d.Proxy, err = proxy.Listen("127.0.0.1:0", target, func(net.Conn) ([]byte, proxy.Treat, error) { return nil, d.treat, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{ln: ln, target: target, random: rand.New(rand.NewPCG(1, 2))}
-	p.wait.Go(p.serve)
-	t.Cleanup(func() {
-		_ = ln.Close()
-		p.cut()
-		p.wait.Wait()
-	})
-	return p
+	t.Cleanup(d.Close)
+	return d
 }
 
-func (p *proxy) serve() {
-	for {
-		near, err := p.ln.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.Dial("tcp", p.target)
-		if err != nil {
-			_ = near.Close()
-			continue
-		}
-		p.mu.Lock()
-		p.conns = append(p.conns, near, far)
-		p.mu.Unlock()
-		p.wait.Go(func() { p.pass(near, far, true) })
-		p.wait.Go(func() { p.pass(far, near, false) })
+func (d *damaged) treat(piece []byte, forth bool) ([]byte, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fault == nil {
+		return piece, true
 	}
+	return d.fault(d.random, piece, forth)
 }
 
-func (p *proxy) pass(from, to net.Conn, forth bool) {
-	defer from.Close()
-	defer to.Close()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		if err != nil {
-			return
-		}
-		piece, on := buf[:n], true
-		p.mu.Lock()
-		if p.fault != nil {
-			piece, on = p.fault(p.random, piece, forth)
-		}
-		p.mu.Unlock()
-		if _, err := to.Write(piece); err != nil || !on {
-			return
-		}
-	}
-}
-
-func (p *proxy) set(f fault) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fault = f
-}
-
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		_ = c.Close()
-	}
-	p.conns = nil
+// mend ends the damage, and the connections that have had some.
+func (d *damaged) mend() {
+	d.mu.Lock()
+	d.fault = nil
+	d.mu.Unlock()
+	d.Reset()
 }
 
 // stream sends numbered messages of several partitions from a to b until a number
@@ -189,13 +143,11 @@ func TestFaultyNetworks(t *testing.T) {
 				}
 			}
 			a, b := newNode(t, 1, 1, quick), newNode(t, 2, 1, quick)
-			p := newProxy(t, b.Addr().String())
-			p.set(f)
-			a.SetPeers(map[messages.BrokerID]Peer{2: {Addr: p.ln.Addr().String()}})
+			p := damage(t, b.Addr().String(), f)
+			a.SetPeers(map[messages.BrokerID]Peer{2: {Addr: p.Addr()}})
 			b.SetPeers(map[messages.BrokerID]Peer{1: {Addr: a.Addr().String()}})
 			stream(t, a, b, 8)
-			p.set(nil)
-			p.cut()
+			p.mend()
 			stop := make(chan struct{})
 			defer close(stop)
 			go func() {

@@ -60,6 +60,9 @@ func newFranz(topic string, seeds []string, more ...kgo.Opt) (client, error) {
 			return time.Now().Format("15:04:05.000 ")
 		})))
 	}
+	if networkKind() == viaProxies { // behind which a connection ends early more often, and it is not for want of SASL
+		options = append(options, kgo.AlwaysRetryEOF())
+	}
 	var err error
 	if f.producer, err = kgo.NewClient(append(options, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.StopProducerOnDataLossDetected())...); err != nil {
 		return nil, err

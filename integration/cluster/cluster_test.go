@@ -37,7 +37,7 @@ const patience = 2 * time.Minute
 type cluster struct {
 	t       testing.TB
 	dir     string
-	net     *network
+	net     network
 	clients *place // where this process is
 	consuls []*agent
 	nodes   []*node
@@ -51,6 +51,9 @@ type node struct {
 	*process.Broker
 	id    int32
 	place *place
+	kafka string // where clients reach it
+	link  string // where the other nodes do
+	agent string // where it reaches Consul
 	log   *os.File
 	disk  *powerfs.Disk // whose power can be cut; nil: the machine's own
 }
@@ -68,7 +71,7 @@ func startCluster(t testing.TB, o options) *cluster {
 	c := &cluster{t: t, dir: directory(t)}
 	c.net, c.clients = newNetwork(t, c.dir)
 	c.consuls = startConsul(t, c.net, c.dir, o.consuls)
-	if c.power = o.power; c.power {
+	if c.power = o.power && os.Geteuid() == 0; c.power {
 		end, err := powerfs.Share(c.dir)
 		if err != nil {
 			t.Fatal(err)
@@ -113,6 +116,8 @@ func (c *cluster) addNode(args ...string) *node {
 	c.t.Helper()
 	i := len(c.nodes) + 1
 	n := &node{id: int32(i), place: c.net.place(c.t, fmt.Sprint("node", i), byte(10+i))}
+	n.kafka, n.link = c.net.way(c.t, c.clients, n.place, kafkaPort), c.net.way(c.t, nil, n.place, linkPort)
+	n.agent = c.net.way(c.t, n.place, c.consulOf(n).place, consulHTTP)
 	c.nodes = append(c.nodes, n)
 	dir := filepath.Join(c.dir, strconv.Itoa(i))
 	if c.power {
@@ -148,10 +153,10 @@ func (c *cluster) startNode(n *node, dir string, args ...string) {
 	}
 	c.t.Cleanup(func() { _ = n.log.Close() })
 	n.Broker, err = process.Start(c.t.Context(), process.Options{
-		DataDir: dir, Listen: n.place.at(kafkaPort), Under: n.place.launcher(), Output: n.log, Ready: patience,
+		DataDir: dir, Listen: n.place.at(kafkaPort), Under: n.place.launcher, Output: n.log, Ready: patience,
 		Args: append([]string{
-			"--cluster", "proof", "--consul", c.consulOf(n).place.at(consulHTTP), "--node-id", strconv.Itoa(int(n.id)),
-			"--link-listen", n.place.at(linkPort), "--admin-listen", n.place.at(adminPort), "--log-level", *logLevel,
+			"--cluster", "proof", "--consul", n.agent, "--node-id", strconv.Itoa(int(n.id)), "--advertise", n.kafka,
+			"--link-listen", n.place.at(linkPort), "--link-advertise", n.link, "--admin-listen", n.place.at(adminPort), "--log-level", *logLevel,
 		}, args...),
 	})
 	if err != nil {
@@ -165,7 +170,7 @@ func (c *cluster) consulOf(n *node) *agent { return c.consuls[(int(n.id)-1)%len(
 
 func (c *cluster) seeds() (addrs []string) {
 	for _, n := range c.nodes {
-		addrs = append(addrs, n.place.at(kafkaPort))
+		addrs = append(addrs, n.kafka)
 	}
 	return addrs
 }
@@ -256,7 +261,7 @@ func (c *cluster) view(ctx context.Context, n *node, topic string) (view, error)
 
 // ask asks one node and no other, on a connection of its own.
 func (c *cluster) ask(ctx context.Context, n *node, req *kmsg.MetadataRequest) (*kmsg.MetadataResponse, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(n.place.at(kafkaPort)), kgo.RequestRetries(0), kgo.DialTimeout(time.Second), kgo.RequestTimeoutOverhead(2*time.Second))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka), kgo.RequestRetries(0), kgo.DialTimeout(time.Second), kgo.RequestTimeoutOverhead(2*time.Second))
 	if err != nil {
 		return nil, err
 	}

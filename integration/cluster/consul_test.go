@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +26,9 @@ type agent struct {
 	cmd   *exec.Cmd
 	dir   string
 }
+
+// isConsul reports whether a server of Consul's is at a place.
+func isConsul(p *place) bool { return strings.HasPrefix(p.name, "consul") }
 
 // Consul's ports.
 const (
@@ -43,7 +47,7 @@ leave_on_terminate = false
 `
 
 // startConsul starts servers and waits until they serve.
-func startConsul(t testing.TB, n *network, dir string, servers int) []*agent {
+func startConsul(t testing.TB, n network, dir string, servers int) []*agent {
 	t.Helper()
 	var all []*agent
 	for i := range servers {
@@ -61,7 +65,7 @@ func startConsul(t testing.TB, n *network, dir string, servers int) []*agent {
 		}
 		t.Cleanup(func() { _ = a.log.Close() })
 		a.args = []string{"agent", "-server", fmt.Sprint("-bootstrap-expect=", servers), "-node=" + name,
-			"-bind=" + a.place.addr.String(), "-client=0.0.0.0", "-data-dir=" + filepath.Join(a.dir, "data"),
+			"-bind=" + a.place.addr.String(), "-client=" + a.place.addr.String(), "-data-dir=" + filepath.Join(a.dir, "data"),
 			"-config-file=" + filepath.Join(a.dir, "agent.hcl"), "-log-level=info", "-retry-interval=1s"}
 		for j := range servers {
 			if j != i {
@@ -89,7 +93,7 @@ func (a *agent) start() error {
 	if binary == "" {
 		return fmt.Errorf("CONSUL_BINARY names no consul: use `make cluster`")
 	}
-	line := append(append(a.place.launcher(), binary), a.args...)
+	line := slices.Concat(a.place.launcher, []string{binary}, a.args)
 	a.cmd = exec.Command(line[0], line[1:]...)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	return a.cmd.Start()

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,11 @@ var impossible = []string{
 // ills are all faults that there are.
 func ills() (list []ill) {
 	for _, f := range faults {
-		if f.name != "nothing" {
+		switch f.name {
+		case "nothing":
+		case "cut-consul-agent", "cut-machine":
+			list = append(list, ill{fault: f, can: canCutConsul})
+		default:
 			list = append(list, ill{fault: f})
 		}
 	}
@@ -50,6 +55,8 @@ func ills() (list []ill) {
 		ill{fault: fault{name: "consul-killed", lasts: true, happen: killConsuls, heal: startConsuls}},
 		ill{fault: fault{name: "lossy-network", lasts: true, happen: lose, heal: keepAll}, can: canLose},
 		ill{fault: fault{name: "thin-link", victim: leading, lasts: true, happen: thin, heal: widen}, can: canThin},
+		ill{fault: fault{name: "slow-links", lasts: true, happen: slowDown, heal: hurry}, can: canSlowDown},
+		ill{fault: fault{name: "resets", happen: resets}, can: canReset},
 		ill{fault: fault{name: "slow-syncs", victim: leading, lasts: true, happen: inject("delay_enter=200000"), heal: stopTracing}, can: canTrace},
 		ill{fault: fault{name: "failing-sync", victim: leading, lasts: true, happen: inject("error=EIO:when=5+50"), heal: stopTracing}, can: canTrace},
 		ill{fault: fault{name: "flipped-bit", victim: following, happen: flipBit, heal: repair}},
@@ -156,27 +163,41 @@ func canLose(_ context.Context, c *chaos) error {
 	return errors.Join(c.net.lose(1), c.net.lose(0))
 }
 
-// thin leaves the victim 4 Mbit/s toward it.
-func thin(_ context.Context, r *round) error {
-	return tc(r.net, "add", r.victim, "tbf", "rate", "4mbit", "burst", "32kbit", "latency", "200ms")
-}
+func thin(_ context.Context, r *round) error  { return r.net.thin(r.victim.place, true) }
+func widen(_ context.Context, r *round) error { return r.net.thin(r.victim.place, false) }
 
-func widen(_ context.Context, r *round) error { return tc(r.net, "del", r.victim) }
-
-func canThin(ctx context.Context, c *chaos) error {
-	r := &round{cluster: c.cluster, victim: c.nodes[0]}
-	if err := thin(ctx, r); err != nil {
+func canThin(_ context.Context, c *chaos) error {
+	if err := c.net.thin(c.nodes[0].place, true); err != nil {
 		return err
 	}
-	return widen(ctx, r)
+	return c.net.thin(c.nodes[0].place, false)
 }
 
-func tc(n *network, do string, victim *node, queue ...string) error {
-	args := append([]string{"netns", "exec", n.hub, "tc", "qdisc", do, "dev", fmt.Sprint("port", 10+victim.id), "root"}, queue...)
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("tc: %w: %s", err, strings.TrimSpace(string(out)))
+// slowDown has everything that is said take longer.
+func slowDown(_ context.Context, r *round) error {
+	return r.net.delay(chance(r.rand, 10*time.Millisecond, 150*time.Millisecond))
+}
+
+func hurry(_ context.Context, r *round) error { return r.net.delay(0) }
+
+func canSlowDown(_ context.Context, c *chaos) error { return c.net.delay(0) }
+
+// resets ends all connections, a few times.
+func resets(ctx context.Context, r *round) error {
+	for range 1 + r.rand.IntN(5) {
+		if err := r.net.reset(); err != nil {
+			return err
+		}
+		sleep(ctx, chance(r.rand, 0, time.Second))
 	}
 	return nil
+}
+
+func canReset(_ context.Context, c *chaos) error { return c.net.canReset() }
+
+// canCutConsul says why servers of Consul's cannot be cut off from each other.
+func canCutConsul(_ context.Context, c *chaos) error {
+	return c.net.passesBy(c.consuls[0].place, c.consuls[1].place)
 }
 
 // inject has strace do something to the victim's syncs.
@@ -204,13 +225,31 @@ func stopTracing(ctx context.Context, r *round) error {
 	return restartDown(ctx, r)
 }
 
-func canTrace(_ context.Context, c *chaos) error {
+func canTrace(ctx context.Context, c *chaos) error {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return err
 	}
-	out, err := exec.Command("strace", "-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1", "true").CombinedOutput()
+	idle := exec.Command("sleep", "60")
+	if err := idle.Start(); err != nil {
+		return err
+	}
+	defer func() { _ = idle.Wait() }() // it was killed
+	defer func() { _ = idle.Process.Kill() }()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "strace", "-f", "-p", strconv.Itoa(idle.Process.Pid), "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1")
+	said, err := cmd.StderrPipe()
 	if err != nil {
-		return fmt.Errorf("strace: %w: %s", err, out)
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	first, _ := bufio.NewReader(said).ReadString('\n')
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = cmd.Wait() // by that signal
+	if !strings.Contains(first, "attached") {
+		return fmt.Errorf("strace says %q", first)
 	}
 	return nil
 }
@@ -335,7 +374,7 @@ func limitFiles(n *node, most uint64) error {
 
 func canCutPower(_ context.Context, c *chaos) error {
 	if !c.power {
-		return errors.New("the brokers' disks are the machine's own: give -power, which needs /dev/fuse")
+		return errors.New("the brokers' disks are the machine's own: give -power, which needs root and /dev/fuse")
 	}
 	return nil
 }
