@@ -139,15 +139,20 @@ func (f *fetching) enough() bool {
 // finish makes the answer final and sends it on its way; if it says that a partition
 // is led elsewhere, when that will not change at once.
 func (f *fetching) finish() {
-	if f.failed && f.deposed(f.broker.deps.Image()) {
-		go func() {
-			f.broker.awaitImage(f.broker.ctx, f.deposed)
-			f.evaluate()
-			f.send()
-		}()
+	if !f.failed {
+		f.send()
 		return
 	}
-	f.send()
+	if !f.deposed(f.broker.deps.Image()) {
+		f.evaluate() // the news may have come since the first look
+		f.send()
+		return
+	}
+	go func() {
+		f.broker.awaitImage(f.broker.ctx, f.deposed)
+		f.evaluate()
+		f.send()
+	}()
 }
 
 func (f *fetching) send() {

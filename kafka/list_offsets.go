@@ -147,12 +147,11 @@ func (v *View) epochAt(offset messages.Offset) messages.LeaderEpoch {
 // knows of (-1: any), or will in a moment; see passing.
 func (b *Broker) leading(ctx context.Context, tp messages.TopicPartition, known messages.LeaderEpoch) (Partition, View, error) {
 	p, view, err := b.leads(tp, known)
-	passing := func(image *metadata.Image) bool { return b.passing(image, err, tp.Topic, tp.Partition, known) }
-	if !passing(b.deps.Image()) {
-		return p, view, err
+	if err == nil {
+		return p, view, nil
 	}
-	b.awaitImage(ctx, passing)
-	return b.leads(tp, known)
+	b.awaitImage(ctx, func(image *metadata.Image) bool { return b.passing(image, err, tp.Topic, tp.Partition, known) })
+	return b.leads(tp, known) // the news may have come since the first look
 }
 
 func (b *Broker) leads(tp messages.TopicPartition, known messages.LeaderEpoch) (Partition, View, error) {

@@ -43,6 +43,7 @@ type producing struct {
 	flex    bool
 	txn     bool // a transactional id was given
 	admin   bool // the client calls itself an administrator's
+	early   bool // a replica that does not lead is among the targets
 	acks    messages.Acks
 	timeout int32 // ms to wait for acks=all
 
@@ -69,7 +70,9 @@ type producedPart struct {
 var producings = sync.Pool{New: func() any { return new(producing) }}
 
 // produce decodes, validates, and hands every partition's batch to its actor.
-// It does not wait: the last actor to answer makes the request answered.
+// It does not wait for them: the last actor to answer makes the request answered.
+// But where this broker is about to lead, it waits for that. Later requests of the
+// connection wait with it, so that batches come in the order in which they were sent.
 func (b *Broker) produce(c call) {
 	p := producings.Get().(*producing)
 	p.broker, p.r, p.frame, p.image = b, c.r, c.r.Frame, b.deps.Image()
@@ -80,6 +83,9 @@ func (b *Broker) produce(c call) {
 		return
 	}
 	p.prepare()
+	if p.early {
+		b.awaitImage(b.ctx, p.ahead)
+	}
 	p.left.Store(int32(len(p.appends)) + 1)
 	for i := range p.appends {
 		p.frame.Retain()
@@ -143,6 +149,7 @@ func (p *producing) preparePart(t *topicTarget, slot int) {
 		part.result.Err = err
 		return
 	}
+	p.early = p.early || where.View().Err != nil
 	p.batches = append(p.batches, b)
 	n := len(p.batches)
 	p.appends = append(p.appends, partition.Append{
@@ -185,6 +192,23 @@ func (p *producing) ended() {
 	}
 }
 
+// ahead reports whether a replica here does not lead yet to which the client was sent
+// by who knew more, or may be about to; see passing.
+func (p *producing) ahead(image *metadata.Image) bool {
+	at := 0
+	for _, t := range p.topics {
+		for range t.parts {
+			index := p.parts[at].index
+			at++
+			replica := p.broker.deps.Partitions.Lookup(messages.TopicPartition{Topic: t.name, Partition: index})
+			if replica != nil && p.broker.passing(image, replica.View().Err, t.name, index, messages.NoEpoch) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // deposed reports whether a partition has refused its records since another node
 // leads, and the metadata here does not say yet which; see passing.
 func (p *producing) deposed(image *metadata.Image) bool {
@@ -221,6 +245,6 @@ func (p *producing) Release() {
 	clear(p.appends)
 	clear(p.targets)
 	p.topics, p.parts, p.batches, p.appends, p.targets = p.topics[:0], p.parts[:0], p.batches[:0], p.appends[:0], p.targets[:0]
-	p.broker, p.r, p.frame, p.image, p.txn = nil, nil, nil, nil, false
+	p.broker, p.r, p.frame, p.image, p.txn, p.early = nil, nil, nil, nil, false, false
 	producings.Put(p)
 }
