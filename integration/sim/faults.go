@@ -48,6 +48,8 @@ const (
 	errand // an administrator asks something else
 	babble // a node says what no correct one says
 	memberGone
+	upgrade // a newer program is put on machines
+	downgrade
 	faultKinds
 )
 
@@ -105,6 +107,8 @@ func init() {
 		errand:        {"administrator's errand", always, (*Sim).errand},
 		babble:        {"nonsense between nodes", several, (*Sim).babble},
 		memberGone:    {"group member gone", func(c *config) bool { return len(c.gatherings) > 0 }, (*Sim).memberFault},
+		upgrade:       {"upgrade", several, (*Sim).upgrade},
+		downgrade:     {"downgrade", several, (*Sim).downgrade},
 	}
 }
 

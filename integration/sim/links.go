@@ -24,11 +24,12 @@ type links struct {
 
 // conn is a connection of a pair, and both its ends.
 type conn struct {
-	ends   [2]*process
-	down   bool
-	arrive [2]int64 // when the last message sent from an end arrives
-	bytes  [2]int64 // on their way from an end
-	held   [2][]*parcel
+	ends    [2]*process
+	version uint8 // of the protocol that is spoken
+	down    bool
+	arrive  [2]int64 // when the last message sent from an end arrives
+	bytes   [2]int64 // on their way from an end
+	held    [2][]*parcel
 }
 
 // parcel is something on its way.
@@ -104,6 +105,7 @@ func (l *links) connect(a, b *process) {
 		return
 	}
 	c := &conn{ends: [2]*process{a, b}}
+	c.agree(l.s)
 	*slot = c
 	l.s.count("connected")
 	for i, p := range c.ends {
@@ -249,7 +251,11 @@ func (l *links) send(p *process, to messages.BrokerID, id messages.TopicID, tp m
 		return link.ErrNotConnected
 	}
 	from := c.end(p.m.id)
-	cargo := &cargo{message: *m, owner: owner}
+	arrives, err := c.translate(l.s, id, tp.Partition, m)
+	if err != nil {
+		return err
+	}
+	cargo := &cargo{message: arrives, owner: owner}
 	cargo.message.Batches = append([]batch.Batch(nil), m.Batches...)
 	size := int64(0)
 	for _, b := range m.Batches {

@@ -14,6 +14,7 @@ import (
 	"understudy/actors/group"
 	"understudy/actors/partition"
 	"understudy/actors/supervision"
+	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/messages"
@@ -39,6 +40,9 @@ type machine struct {
 	disks   int      // replaced
 	refused bool     // the disk is empty, and the one before was the last copy
 	gone    bool     // it was drained and removed: it is not started again
+
+	program link.Versions // that the program on it speaks; see installOne
+	spoke   link.Versions // that its last process spoke
 }
 
 // process is one run of a broker.
@@ -71,6 +75,7 @@ type process struct {
 	linked    bool             // others may connect to it
 	ended     func(*actor.PID) // called when a part of it has stopped; may be nil
 	serving   bool
+	speaks    link.Versions
 	leaving   bool
 	known     map[messages.TopicPartition]*watched
 
@@ -100,6 +105,7 @@ func (m *machine) start() {
 	p.fs = &mount{d: m.disk}
 	m.proc = p
 	s.say("node %d starts", m.id)
+	p.speak()
 	root := actor.PropsFromFunc(func(c actor.Context) {
 		switch m := c.Message().(type) {
 		case func(actor.Context):

@@ -145,6 +145,7 @@ func (s *Sim) set(o Options) {
 		m.disk = newDisk(s, fmt.Sprint("disk", n+1))
 		s.machines = append(s.machines, m)
 	}
+	s.drawVersions(rand.New(rand.NewPCG(s.seed, 9)))
 	s.places = len(s.machines)
 	s.links = newLinks(s)
 	s.store = newStore(s)
