@@ -211,10 +211,19 @@ func (tr *turmoil) refill() error {
 // settle waits until the group has settled, and notes how long that took from the
 // time on at which the last change could be noticed.
 func (tr *turmoil) settle(ctx context.Context) error {
-	err := await(ctx, "the group to settle", tr.settled)
+	var before error
+	began := time.Now()
+	err := await(ctx, "the group to settle", func(ctx context.Context) error {
+		asked := time.Now()
+		err := tr.settled(ctx)
+		if err != nil {
+			before = fmt.Errorf("%w (asked after %.2f s, known after %.2f)", err, asked.Sub(began).Seconds(), time.Since(began).Seconds())
+		}
+		return err
+	})
 	took := max(0, time.Since(tr.due))
 	tr.settles = append(tr.settles, took)
-	tr.say("settled after %.2f s", took.Seconds())
+	tr.say("settled after %.2f s; before: %v", took.Seconds(), before)
 	return err
 }
 
