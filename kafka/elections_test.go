@@ -156,6 +156,37 @@ func TestMetadataWaitsForAnElection(t *testing.T) {
 	}
 }
 
+// TestTheCoordinatorIsTheNewOne looks for the coordinator of a group a moment after its
+// broker has gone.
+func TestTheCoordinatorIsTheNewOne(t *testing.T) {
+	f, elections := threeBrokers(t)
+	elections.looked = make(chan struct{}, 100)
+	elections.confirm = func(id messages.BrokerID) {
+		elections.mu.Lock()
+		defer elections.mu.Unlock()
+		elections.pending[id] = true
+	}
+	f.groups.elsewhere["group"] = 2
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	c := h.dial(t)
+	req := inVersion(h, 4, func(r *kmsg.FindCoordinatorRequest) {
+		r.CoordinatorType, r.CoordinatorKeys = groupKey, []string{"group"}
+	})
+	corr := c.send(req)
+	<-elections.looked
+	elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
+	<-elections.looked
+	f.groups.with(func() { f.groups.elsewhere["group"] = 3 })
+	elections.publish(elect)
+	resp := c.receive(req, corr).(*kmsg.FindCoordinatorResponse)
+	if found := resp.Coordinators; len(found) != 1 || found[0].NodeID != 3 || found[0].Host != "three" || found[0].ErrorCode != 0 {
+		t.Errorf("%+v", found)
+	}
+	if !slices.Equal(elections.confirmed, []messages.BrokerID{2}) {
+		t.Errorf("%v were asked whether they are there", elections.confirmed)
+	}
+}
+
 // TestMetadataDoesNotWaitForOthersElections asks about partitions that are led,
 // or that nobody leads.
 func TestMetadataDoesNotWaitForOthersElections(t *testing.T) {

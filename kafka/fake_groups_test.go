@@ -17,6 +17,9 @@ type fakeGroups struct {
 	joined  group.Joined // the answer to Join
 	offsets map[messages.TopicPartition]group.Committed
 	state   group.State
+
+	elsewhere map[string]messages.BrokerID // who coordinates groups that this broker does not
+
 	entered chan struct{} // if there, Join tells when it has begun
 	hold    chan struct{} // if there, Join waits for it to be closed
 	left    chan struct{} // closed when the client of a Join has gone that waits so
@@ -32,7 +35,7 @@ type fakeGroups struct {
 
 func newFakeGroups() *fakeGroups {
 	return &fakeGroups{
-		state: group.Stable, left: make(chan struct{}),
+		state: group.Stable, left: make(chan struct{}), elsewhere: map[string]messages.BrokerID{},
 		joined: group.Joined{
 			Generation: 4, ProtocolType: "consumer", Protocol: "range", Leader: "m-1", MemberID: "m-1",
 			Members: []group.JoinedMember{{MemberID: "m-1", InstanceID: "one", Metadata: []byte("topics")}},
@@ -52,8 +55,8 @@ func (g *fakeGroups) Coordinator(_ context.Context, name string) (messages.Broke
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.names = append(g.names, name)
-	if name == "elsewhere" {
-		return 77, g.err // a broker that is not registered
+	if id, elsewhere := g.elsewhere[name]; elsewhere {
+		return id, g.err
 	}
 	return self, g.err
 }

@@ -41,22 +41,26 @@ var (
 func (b *Broker) findCoordinator(ctx context.Context, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {
 	ctx, cancel := within(ctx, 30_000) // the offsets topic may have to be made
 	defer cancel()
+	elections, cancel := context.WithTimeout(ctx, electionPatience) // for all keys together
+	defer cancel()
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
 	if req.Version < 4 {
-		c := b.coordinator(ctx, req.CoordinatorType, req.CoordinatorKey)
+		c := b.coordinator(ctx, elections, req.CoordinatorType, req.CoordinatorKey)
 		resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = c.ErrorCode, c.ErrorMessage, c.NodeID, c.Host, c.Port
 		return resp
 	}
 	for _, key := range once(req.CoordinatorKeys) {
-		resp.Coordinators = append(resp.Coordinators, b.coordinator(ctx, req.CoordinatorType, key))
+		resp.Coordinators = append(resp.Coordinators, b.coordinator(ctx, elections, req.CoordinatorType, key))
 	}
 	return resp
 }
 
-func (b *Broker) coordinator(ctx context.Context, keyType int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+// coordinator finds a group's coordinator. elections bounds how long it waits for one
+// that is about to be replaced.
+func (b *Broker) coordinator(ctx, elections context.Context, keyType int8, key string) kmsg.FindCoordinatorResponseCoordinator {
 	c := kmsg.NewFindCoordinatorResponseCoordinator()
 	c.Key, c.NodeID, c.Port = key, messages.NoBroker, -1
-	node, err := b.findNode(ctx, keyType, key)
+	node, err := b.findNode(ctx, elections, keyType, key)
 	if err != nil {
 		c.ErrorCode, c.ErrorMessage = errorOf(err)
 		return c
@@ -65,7 +69,7 @@ func (b *Broker) coordinator(ctx context.Context, keyType int8, key string) kmsg
 	return c
 }
 
-func (b *Broker) findNode(ctx context.Context, keyType int8, key string) (*metadata.Broker, error) {
+func (b *Broker) findNode(ctx, elections context.Context, keyType int8, key string) (*metadata.Broker, error) {
 	switch keyType {
 	case groupKey:
 	case transactionKey:
@@ -74,6 +78,9 @@ func (b *Broker) findNode(ctx context.Context, keyType int8, key string) (*metad
 		return nil, errKeyType
 	}
 	id, err := b.deps.Groups.Coordinator(ctx, key)
+	if err == nil && id != b.deps.Self {
+		id, err = b.successor(elections, id, key)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -81,4 +88,17 @@ func (b *Broker) findNode(ctx context.Context, keyType int8, key string) (*metad
 		return node, nil
 	}
 	return nil, errNoAddress
+}
+
+// successor is the coordinator of a group that was another broker's: that one, or who
+// takes its place if it has just gone. A client looks for the coordinator when its
+// connection to it has ended, and one that is told the dead one's name again comes
+// back later and later: franz-go had the new one after four seconds.
+func (b *Broker) successor(ctx context.Context, id messages.BrokerID, group string) (_ messages.BrokerID, err error) {
+	b.deps.Elections.Confirm(ctx, []messages.BrokerID{id})
+	b.awaitImage(ctx, func(*metadata.Image) bool {
+		id, err = b.deps.Groups.Coordinator(ctx, group)
+		return err == nil && id != b.deps.Self && b.deps.Elections.Pending(id)
+	})
+	return id, err
 }

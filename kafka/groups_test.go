@@ -459,6 +459,7 @@ func TestFindCoordinator(t *testing.T) {
 			r.CoordinatorType, r.CoordinatorKey, r.CoordinatorKeys = kind, keys[0], keys
 		}))
 	}
+	h.groups.elsewhere["elsewhere"] = 77 // a broker that is not registered
 	host, port := h.image.Load().Broker(self).Host, h.image.Load().Broker(self).Port
 	if resp := find(0, 0, "group"); resp.NodeID != self || resp.Host != host || resp.Port != port {
 		t.Errorf("have %+v", resp)
