@@ -147,10 +147,17 @@ func (c *Client) ElectLeaders(ctx context.Context, kind ElectionKind, partitions
 		tp := messages.TopicPartition{Topic: h.Topic, Partition: h.Partition}
 		cmd.holdings[tp] = append(cmd.holdings[tp], h)
 	}
-	if err := c.do(ctx, cmd); err != nil {
-		return nil, err
+	var results []ElectionResult
+	for {
+		if err := c.do(ctx, cmd); err != nil {
+			return nil, err
+		}
+		results = append(results, cmd.results...)
+		if cmd.next == nil {
+			return results, nil
+		}
+		cmd = &electLeaders{kind: kind, holdings: cmd.holdings, from: *cmd.next}
 	}
-	return cmd.results, nil
 }
 
 // SetDraining has a broker hold nothing from now on, or ends that. It is refused

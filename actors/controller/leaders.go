@@ -42,6 +42,8 @@ type electLeaders struct {
 	kind       ElectionKind
 	partitions []messages.TopicPartition // nil: all; only those are answered that were in need of it
 	holdings   map[messages.TopicPartition][]Holding
+	from       messages.TopicPartition  // where all begin
+	next       *messages.TopicPartition // where they go on in the next transaction; nil: nowhere
 	results    []ElectionResult
 }
 
@@ -71,10 +73,20 @@ func (c *electLeaders) decide(d *decision) error {
 	return nil
 }
 
+// electAll elects for all partitions, as many as one transaction should change: what
+// is to be decided at once, since a broker has fallen, does not wait for the rest.
 func (c *electLeaders) electAll(e *elections) {
+	c.next = nil
 	for t := range e.d.image().Topics() {
 		for n := range t.Partitions {
 			tp := messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
+			if tp.Topic < c.from.Topic || tp.Topic == c.from.Topic && tp.Partition < c.from.Partition {
+				continue
+			}
+			if len(e.changed) == maxRepairs {
+				c.next = &tp
+				return
+			}
 			if r := c.elect(e, tp); messages.KindOf(r.Err) != messages.ElectionNotNeeded {
 				c.results = append(c.results, r)
 			}

@@ -52,6 +52,47 @@ func TestManyPartitionsAreLedAgainInPortions(t *testing.T) {
 	}
 }
 
+// TestAllLeadersAreElectedInPortions has the leaders of 3,000 partitions return to the
+// broker that had fallen, when somebody asks for all that are in need of it.
+func TestAllLeadersAreElectedInPortions(t *testing.T) {
+	s := active(t, nil)
+	s.register(2, false)
+	s.register(3, false)
+	s.create("a", 2000, 3)
+	s.create("b", 1000, 3)
+	s.down(2)
+	for range 3000/maxRepairs + 1 {
+		s.tend(none, 0) // it is decided after what waits already
+	}
+	s.register(2, false)
+	s.catchUp()
+	if _, leads := s.count(2); leads != 0 {
+		t.Fatalf("broker 2 leads %d", leads)
+	}
+	writes := make(chan int, 100)
+	s.store.intercept(func(_ *memStore, txn metadata.Txn) error {
+		writes <- len(txn.Puts)
+		return nil
+	})
+	results := s.elect(PreferredElection, nil)
+	s.store.intercept(nil)
+	seen := map[messages.TopicPartition]bool{}
+	for _, r := range results {
+		if r.Err != nil {
+			t.Errorf("%s-%d: %v", r.Topic, r.Partition, r.Err)
+		}
+		seen[messages.TopicPartition{Topic: r.Topic, Partition: r.Partition}] = true
+	}
+	if _, leads := s.count(2); len(seen) != 1000 || len(results) != 1000 || leads != 1000 {
+		t.Errorf("%d results about %d partitions; broker 2 leads %d", len(results), len(seen), leads)
+	}
+	for range len(writes) {
+		if n := <-writes; n > maxRepairs+1 {
+			t.Errorf("a transaction of %d writes", n)
+		}
+	}
+}
+
 // TestWhatWasNotRepairedIsRepairedByTheNextController has the controller fail half-way.
 func TestWhatWasNotRepairedIsRepairedByTheNextController(t *testing.T) {
 	s := active(t, nil)
