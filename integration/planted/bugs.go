@@ -116,7 +116,7 @@ var bugs = []bug{
 		changes: one(entries, "case sequence != want && !unsequenced(b):", "case sequence != want && !unsequenced(b) && !BUG:")},
 	{name: "repetition-not-recognised", what: "a batch that is sent again is appended again", within: 60, as: []string{"duplicate", "nonmonotonic-send"},
 		changes: one(producers, "if w, ok := e.find(b); ok {", "if w, ok := e.find(b); ok && BUG {\n\t\treturn Verdict{}, nil\n\t} else if ok {")},
-	{name: "producers-of-a-cut-tail-kept", what: "what producers wrote is remembered though it was truncated", within: 100, as: []string{"lost-write", "forgot-producer", "inconsistent-offsets"},
+	{name: "producers-of-a-cut-tail-kept", what: "what producers wrote is remembered though it was truncated", within: 100, as: []string{"lost-write", "forgot-producer", "inconsistent-offsets", "not-writable"},
 		changes: one(truncating, "l.producers, l.snapshot, l.recent, l.view = nil, messages.NoOffset, nil, nil",
 			"known, at := l.producers, l.snapshot\n\tl.producers, l.snapshot, l.recent, l.view = nil, messages.NoOffset, nil, nil\n\tif BUG {\n\t\tl.producers, l.snapshot = known, at\n\t}")},
 	{name: "failed-sync-repeated", what: "a sync that failed is tried again, and believed", within: 100, as: []string{"lost-write", "actor-failed", "unreadable", "inconsistent-offsets"},
