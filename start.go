@@ -117,7 +117,8 @@ func (b *Broker) openAlone(ctx context.Context) error {
 	}
 	self := metadata.Broker{ID: b.cfg.NodeID, Host: host, Port: int32(port), Rack: b.cfg.Rack, Admin: b.adminAddress(host)}
 	b.events.identify(self.ID, 0)
-	b.self, err = b.controller.Activate(ctx, self, false) // doubts would change nothing: there is nobody else
+	// Doubts would change nothing: there is nobody else.
+	b.self, err = b.controller.TakeOver(ctx, controller.Takeover{Self: self, Register: true})
 	return errors.Join(err, b.refuseForgotten())
 }
 

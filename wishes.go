@@ -91,7 +91,7 @@ func (w *wishes) take() []wish {
 
 // leaves says for a leader's causes what they mean for a member that leaves.
 var leaves = map[replica.ISRCause]election.Reason{
-	replica.Lagging: election.ISRShrunk, replica.Down: election.ISRCutOff, replica.LostLog: election.ISRLost, replica.Removed: election.Moved,
+	replica.Lagging: election.ISRShrunk, replica.Down: election.ISRCutOff, replica.LostLog: election.ISRLost,
 	replica.LogFailed: election.ISRFailed,
 }
 

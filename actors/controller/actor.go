@@ -268,10 +268,8 @@ var (
 // timedOut is the error of a command that has waited in vain, with what the store
 // has to do with it.
 func (c *Controller) timedOut(cause error) error {
-	if c.o.Trouble != nil {
-		if trouble := c.o.Trouble(); trouble != nil {
-			cause = fmt.Errorf("%w; nothing can be decided at the moment: %w", cause, trouble)
-		}
+	if trouble := c.o.Trouble(); trouble != nil {
+		cause = fmt.Errorf("%w; nothing can be decided at the moment: %w", cause, trouble)
 	}
 	return messages.E("controller", messages.RequestTimedOut, "", cause)
 }

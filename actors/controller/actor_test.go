@@ -342,7 +342,7 @@ func TestMetadataThatCannotBeReadIsSaid(t *testing.T) {
 	s := begin(t, store, nil)
 	answer := make(chan error, 1)
 	go func() {
-		_, err := s.Activate(ctx(t), metadata.Broker{ID: 1}, false)
+		_, err := s.TakeOver(ctx(t), Takeover{Self: metadata.Broker{ID: 1}, Register: true})
 		answer <- err
 	}()
 	for len(s.failed()) == 0 {

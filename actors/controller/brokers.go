@@ -258,7 +258,7 @@ const maxRepairs = 500
 // back.
 func (d *decision) repair() {
 	down := d.fallen()
-	by, room := map[messages.BrokerID]*elections{}, maxRepairs
+	by, room := map[messages.BrokerID]*elections{}, d.c.o.Portion
 	for _, broken := range []func(*metadata.Partition) messages.BrokerID{
 		func(p *metadata.Partition) messages.BrokerID { return among([]messages.BrokerID{p.Leader}, down) },
 		func(p *metadata.Partition) messages.BrokerID { return among(p.ISR, down) },

@@ -22,14 +22,6 @@ type Client struct {
 	pid  *actor.PID
 }
 
-// Image is the latest image that was published.
-func (c *Client) Image() *metadata.Image { return c.c.o.Cell.Image() }
-
-// Subscribe tells of what there is and of every change; see metadata.Cell.
-func (c *Client) Subscribe(tell func(metadata.Change)) (cancel func()) {
-	return c.c.o.Cell.Subscribe(tell)
-}
-
 // CreateTopics creates topics, each for itself: some may fail. With validateOnly
 // it tells what would become of it, and writes nothing.
 func (c *Client) CreateTopics(ctx context.Context, topics []NewTopic, validateOnly bool) []TopicResult {
@@ -93,13 +85,8 @@ func (c *Client) AllocateProducerIDs(ctx context.Context, n int64) (first messag
 	return cmd.first, nil
 }
 
-// Activate makes this broker, which runs alone, the controller and registers it;
-// see RegisterBroker. The first one ever gives the cluster its id.
-func (c *Client) Activate(ctx context.Context, self metadata.Broker, doubtful bool) (metadata.Broker, error) {
-	return c.TakeOver(ctx, Takeover{Self: self, Register: true, Doubtful: doubtful})
-}
-
-// TakeOver makes this broker the controller of the cluster. The caller must hold
+// TakeOver makes this broker the controller of the cluster. The first one ever gives
+// the cluster its id. Unless the broker runs alone, the caller must hold
 // the cluster's lock: what another controller has written is read first, and the
 // store refuses what one without the lock would write. It returns this broker as
 // it is registered.
@@ -224,11 +211,8 @@ func (c *Client) ChangeISR(tp messages.TopicPartition, change election.Change, d
 }
 
 // Resign tells that a replica refuses to lead, and returns at once; what follows
-// comes with the image. done, which may be nil, is as in ChangeISR.
+// comes with the image. done is as in ChangeISR.
 func (c *Client) Resign(tp messages.TopicPartition, r Resignation, done func(error)) {
-	if done == nil {
-		done = func(error) {}
-	}
 	c.send(&resign{tp: tp, r: r}, done)
 }
 
@@ -253,21 +237,23 @@ func (c *Client) do(ctx context.Context, cmd command) error {
 		answer <- err
 	}})
 	if pause := c.c.o.Stage.Pause; pause != nil {
-		pause(func() bool { return len(answer) > 0 })
+		pause(func() bool { return len(answer) > 0 || ctx.Err() != nil || c.c.ctx.Err() != nil })
 	}
 	select {
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
-		return c.c.timedOut(ctx.Err())
 	case <-c.c.stopped:
 	}
-	select { // the answer came first
+	select { // an answer that has come counts
 	case err := <-answer:
 		return err
 	default:
-		return stopped()
 	}
+	if err := ctx.Err(); err != nil {
+		return c.c.timedOut(err)
+	}
+	return stopped()
 }
 
 func stopped() error {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -24,15 +25,15 @@ type Options struct {
 	Static map[string]string
 
 	// Events is told what was decided and why, after it was committed. It runs
-	// in the actor's turn and must not block. May be nil.
+	// in the actor's turn and must not block.
 	Events func(Event)
 
 	// Committed is told of every transaction that was committed, before the events
-	// that belong to it, and like Events must not block. May be nil.
+	// that belong to it, and like Events must not block.
 	Committed func(Commit)
 
 	// Trouble says what is wrong with the store at the moment, for those who have
-	// waited in vain; nil: nothing. May be nil, and is called from any goroutine.
+	// waited in vain; nil: nothing. It is called from any goroutine.
 	Trouble func() error
 
 	// Returned reports whether a broker came back so short a time ago that clients may
@@ -43,6 +44,10 @@ type Options struct {
 	// Entropy is where topic ids, the cluster id and placement get their
 	// randomness; nil means crypto/rand.
 	Entropy io.Reader
+
+	// Portion is how many partitions lose a broker that is down in one transaction; 0:
+	// as many as is good.
+	Portion int
 
 	// Stage is what a simulator sets; the zero value is for everybody else.
 	Stage Stage
@@ -80,12 +85,7 @@ func New(o Options) *Controller {
 	if o.Entropy == nil {
 		o.Entropy = rand.Reader
 	}
-	if o.Events == nil {
-		o.Events = func(Event) {}
-	}
-	if o.Committed == nil {
-		o.Committed = func(Commit) {}
-	}
+	o.Portion = cmp.Or(o.Portion, maxRepairs)
 	c := &Controller{
 		o:       o,
 		stopped: make(chan struct{}),

@@ -114,7 +114,7 @@ func begin(t testing.TB, store *memStore, change func(*Options)) *stage {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.events = append(s.events, e)
-	}}
+	}, Committed: func(Commit) {}, Trouble: func() error { return nil }}
 	if change != nil {
 		change(&o)
 	}
@@ -155,12 +155,16 @@ func active(t testing.TB, change func(*Options)) *stage {
 
 func (s *stage) activate(id int32, doubtful bool) metadata.Broker {
 	s.t.Helper()
-	b, err := s.Activate(ctx(s.t), metadata.Broker{ID: id, Host: "localhost", Port: 9092}, doubtful)
+	self := metadata.Broker{ID: id, Host: "localhost", Port: 9092}
+	b, err := s.TakeOver(ctx(s.t), Takeover{Self: self, Register: true, Doubtful: doubtful})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return b
 }
+
+// Image is the latest image that was published.
+func (s *stage) Image() *metadata.Image { return s.c.o.Cell.Image() }
 
 func (s *stage) register(id int32, doubtful bool) metadata.Broker {
 	s.t.Helper()

@@ -252,7 +252,7 @@ func BenchmarkUncleanStart(b *testing.B) {
 		s.create(fmt.Sprint("t", i), 1000, 1)
 	}
 	for b.Loop() {
-		if _, err := s.Activate(b.Context(), metadata.Broker{ID: 1}, true); err != nil {
+		if _, err := s.TakeOver(b.Context(), Takeover{Self: metadata.Broker{ID: 1}, Register: true, Doubtful: true}); err != nil {
 			b.Fatal(err)
 		}
 	}

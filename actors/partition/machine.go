@@ -242,7 +242,7 @@ func (m *Machine) Idle() bool {
 }
 
 // DeleteBefore deletes records from the log's start; see Handle.DeleteRecords.
-func (m *Machine) DeleteBefore(a *deleteRecordsAsk) { m.core.DeleteBefore(a.question.before, 0, a) }
+func (m *Machine) DeleteBefore(a *deleteRecordsAsk) { m.core.DeleteBefore(a.question.before, a) }
 
 // Producers lists the idempotent producers that the log remembers.
 func (m *Machine) Producers() []producer.Info { return slices.Collect(m.log.Producers().All()) }

@@ -206,9 +206,8 @@ type Reason uint8
 // The reasons. Leaders tell controllers of other versions some of their numbers: new
 // ones come last.
 const (
-	TopicCreated Reason = iota + 1
-	BrokerStarted
-	BrokerCrashed // started again after its machine went down, as far as is known
+	BrokerStarted Reason = iota + 2 // 1 was for topics that were created
+	BrokerCrashed                   // started again after its machine went down, as far as is known
 	BrokerDown
 	LeaderResigned
 	UncleanAllowed
@@ -220,15 +219,13 @@ const (
 	BrokerDrains // shall hold nothing
 	BrokerSteady // has been back for a while
 	AskedFor     // by an operator
-	Moved        // replicas have been moved
+	_            // was for replicas that have been moved
 	ISRFailed    // a follower's log has failed
 )
 
 // String says the reason in words.
 func (r Reason) String() string {
 	switch r {
-	case TopicCreated:
-		return "created"
 	case BrokerStarted:
 		return "started"
 	case BrokerCrashed:
@@ -255,8 +252,6 @@ func (r Reason) String() string {
 		return "is the preferred leader and has been back for a while"
 	case AskedFor:
 		return "asked for"
-	case Moved:
-		return "replicas were moved"
 	case ISRFailed:
 		return "says that its log has failed"
 	}

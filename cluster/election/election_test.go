@@ -82,8 +82,8 @@ func TestEventsInWords(t *testing.T) {
 		t.Errorf("have %s\nwant %s", e, want)
 	}
 	e.New = State{Replicas: []int32{2, 1}, ISR: []int32{2, 1}, Leader: messages.NoBroker, LeaderEpoch: 8, UncleanEpoch: 8}
-	e.Cause = Cause{Reason: TopicCreated, Broker: messages.NoBroker}
-	want = "partition orders-3: leader 2 → none, epoch 8, UNCLEAN: committed records may be lost; cause: created"
+	e.Cause = Cause{Reason: AskedFor, Broker: messages.NoBroker}
+	want = "partition orders-3: leader 2 → none, epoch 8, UNCLEAN: committed records may be lost; cause: asked for"
 	if e.String() != want {
 		t.Errorf("have %s\nwant %s", e, want)
 	}

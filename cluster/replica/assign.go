@@ -8,7 +8,8 @@ import (
 )
 
 // Assign tells what the metadata says. What is older than what is already known
-// is ignored, so assignments may arrive in any order and more than once.
+// is ignored, so assignments may arrive in any order and more than once. This replica is
+// among the Replicas: one that is not any more is to be ended.
 func (r *Replica) Assign(a Assignment) {
 	old := &r.assignment
 	if r.role == Broken || a.Epoch < old.Epoch || a.Epoch == old.Epoch && a.Revision <= old.Revision {
@@ -31,8 +32,6 @@ func (r *Replica) Assign(a Assignment) {
 		} else if r.role == Leader {
 			r.changeISR(previous)
 		}
-	case !slices.Contains(a.Replicas, r.self.ID):
-		r.loseLeader(a.Epoch, r.self.ID, Unassigned)
 	case a.Leader == messages.NoBroker:
 		r.loseLeader(a.Epoch, r.self.ID, Assigned)
 	case newer || r.role != Follower || r.leader != a.Leader:

@@ -130,12 +130,11 @@ const (
 	Assigned    EpochCause = iota + 1 // the metadata says so
 	HeardLeader                       // a leader of a newer epoch sent records
 	HeardFence                        // a peer refused a message because it knows a newer epoch
-	Unassigned                        // the metadata does not count it among the replicas any more
 )
 
 // String says the cause in words.
 func (c EpochCause) String() string {
-	return [...]string{"no cause", "assigned", "heard from the new leader", "fenced by a peer", "no longer a replica"}[min(c, Unassigned)]
+	return [...]string{"no cause", "assigned", "heard from the new leader", "fenced by a peer"}[min(c, HeardFence)]
 }
 
 // TruncateCause says why records were removed.
@@ -162,14 +161,13 @@ const (
 	Lagging                       // a member was behind for longer than replica.lag.time.max.ms
 	Down                          // a member's node is down
 	LostLog                       // a member holds less than is committed
-	Removed                       // a member is no longer a replica
 	Withdrawn                     // a follower that was to join no longer can
 	LogFailed                     // a member's log has failed
 )
 
 // String says the cause in words.
 func (c ISRCause) String() string {
-	return [...]string{"no cause", "caught up", "lagging", "node down", "lost records", "no longer a replica", "withdrawn", "log failed"}[min(c, LogFailed)]
+	return [...]string{"no cause", "caught up", "lagging", "node down", "lost records", "withdrawn", "log failed"}[min(c, LogFailed)]
 }
 
 func (BecameLeader) event()   {}

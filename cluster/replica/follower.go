@@ -119,10 +119,6 @@ func (r *Replica) take(m *Message) bool {
 		o := b.BaseOffset()
 		f.matched = max(f.matched, min(o, r.end))
 		older := b.LeaderEpoch() < r.epochs.last() // at the very end: diverged in what the leader has deleted
-		if older && o > max(r.start, f.start) && o >= r.end {
-			r.ignore(r.leader, m, "batch of older epoch than the record before it")
-			return false
-		}
 		if (o < r.end || older) && !r.cut(o, Diverged) {
 			return false
 		}

@@ -310,7 +310,7 @@ func (h *history) deleteRecords(n *node) {
 	req := &request{name: fmt.Sprint("d", h.seq), id: h.seq, deletes: true}
 	n.open[req] = true
 	s := n.r.Status()
-	n.r.DeleteBefore(s.LogStart+h.rnd.Int64N(s.HighWatermark-s.LogStart+1), 0, req)
+	n.r.DeleteBefore(s.LogStart+h.rnd.Int64N(s.HighWatermark-s.LogStart+1), req)
 	h.perform(n)
 }
 

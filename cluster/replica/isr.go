@@ -18,21 +18,17 @@ func (r *Replica) arrange() {
 	l.pending, l.last, l.asked = nil, nil, 0
 	old := l.followers
 	l.followers = make([]*progress, 0, len(a.Replicas))
-	for _, ids := range [...][]messages.BrokerID{a.Replicas, a.ISR} {
-		for _, id := range ids {
-			is := func(f *progress) bool { return f.id == id }
-			if id == r.self.ID || slices.ContainsFunc(l.followers, is) {
-				continue
-			}
-			f := newProgress(id, r.end)
-			if i := slices.IndexFunc(old, is); i >= 0 {
-				f = old[i]
-			}
-			l.followers = append(l.followers, f)
+	for _, id := range a.Replicas {
+		if id == r.self.ID {
+			continue
 		}
+		f := newProgress(id, r.end)
+		if i := slices.IndexFunc(old, func(f *progress) bool { return f.id == id }); i >= 0 {
+			f = old[i]
+		}
+		l.followers = append(l.followers, f)
 	}
 	for _, f := range l.followers {
-		f.replica = slices.Contains(a.Replicas, f.id)
 		f.down = slices.Contains(r.down, f.id)
 		isr := slices.Contains(a.ISR, f.id)
 		if isr != f.isr {
@@ -66,7 +62,7 @@ func (r *Replica) changeISR(previous []messages.BrokerID) {
 // it would be back, and waited for, before it has got on.
 func (r *Replica) joins(f *progress) bool {
 	match := f.match(r.settings.WriteCaching)
-	return !f.isr && f.replica && !f.down && f.streaming && match >= max(r.hw, r.lead.epochStart, f.goal)
+	return !f.isr && !f.down && f.streaming && match >= max(r.hw, r.lead.epochStart, f.goal)
 }
 
 // leaves is why a member must leave the in-sync set; 0: it need not.
@@ -74,8 +70,6 @@ func (f *progress) leaves() ISRCause {
 	switch {
 	case !f.isr:
 		return 0
-	case !f.replica:
-		return Removed
 	case f.down:
 		return Down
 	case f.lost:
@@ -163,7 +157,7 @@ func (r *Replica) watchLag(f *progress) {
 	keepsUp := f.match(r.settings.WriteCaching) >= f.mark
 	switch {
 	case f.markTime == 0 || keepsUp:
-		f.joining = f.markTime != 0 && f.replica && !f.isr && !f.down && f.streaming && r.now-int64(f.markTime) <= r.settings.LagTimeMax
+		f.joining = f.markTime != 0 && !f.isr && !f.down && f.streaming && r.now-int64(f.markTime) <= r.settings.LagTimeMax
 		f.lagging = false
 		f.mark, f.markTime = r.end, timer(max(r.now, 1))
 	default:

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 
@@ -44,10 +45,6 @@ func (r *Replica) Propose(p Proposal) bool {
 		r.refuse("produce", kind, p.Token)
 		return false
 	}
-	if len(p.Batches) == 0 {
-		r.refuse("produce", messages.InvalidRequest, p.Token)
-		return false
-	}
 	base := r.end
 	for _, b := range p.Batches {
 		b.Stamp(r.end, r.epoch)
@@ -68,21 +65,13 @@ func (r *Replica) Propose(p Proposal) bool {
 func (r *Replica) Refusal(acks messages.Acks) messages.Kind {
 	switch {
 	case r.role == Broken:
-		return brokenKind(r.broken)
+		return cmp.Or(messages.KindOf(r.broken), messages.StorageError)
 	case r.role != Leader || r.isolated && r.replaceable(): // Status.Isolated
 		return messages.NotLeader
 	case acks == messages.AcksAll && len(r.assignment.ISR) < r.minISR():
 		return messages.NotEnoughReplicas
 	}
 	return messages.Unknown
-}
-
-// brokenKind is how a producer hears of the cause that broke the replica.
-func brokenKind(cause error) messages.Kind {
-	if k := messages.KindOf(cause); k != messages.Unknown {
-		return k
-	}
-	return messages.StorageError
 }
 
 // replaceable reports whether another replica could be elected in this one's place.
@@ -117,7 +106,7 @@ func (r *Replica) Await(base, last messages.Offset, deadline int64, token any) {
 // DeleteBefore deletes the records before the offset, which must not be above
 // the high watermark (NoOffset: all that is committed). It is answered when
 // every in-sync replica has done so; Answer.Base is then the low watermark.
-func (r *Replica) DeleteBefore(before messages.Offset, deadline int64, token any) {
+func (r *Replica) DeleteBefore(before messages.Offset, token any) {
 	const op = "delete records"
 	if kind := r.Refusal(messages.AcksLeader); kind != messages.Unknown {
 		r.refuse(op, kind, token)
@@ -139,7 +128,7 @@ func (r *Replica) DeleteBefore(before messages.Offset, deadline int64, token any
 			f.ask = true
 		}
 	}
-	r.lead.deletes.add(waiter{until: before, base: messages.NoOffset, deadline: deadline, token: token})
+	r.lead.deletes.add(waiter{until: before, base: messages.NoOffset, token: token})
 	r.answerDeletes()
 }
 
@@ -321,12 +310,9 @@ func (r *Replica) goBack(f *progress, m *Message) {
 
 // tickLeader repeats what was not answered and gives up what takes too long.
 func (r *Replica) tickLeader() {
-	if r.lead.waiting.len()+r.lead.deletes.len() > 0 {
+	if r.lead.waiting.len() > 0 {
 		timeout := messages.E("produce", messages.RequestTimedOut, r.tp.String(), nil)
 		for w := range r.lead.waiting.expired(r.now) {
-			r.answer(w, timeout)
-		}
-		for w := range r.lead.deletes.expired(r.now) {
 			r.answer(w, timeout)
 		}
 	}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"math"
 	"slices"
 
 	"understudy/messages"
@@ -57,7 +58,6 @@ type progress struct {
 	id     messages.BrokerID
 	broker messages.BrokerEpoch // newest start heard of; -1: none yet
 
-	replica  bool // is among the assigned replicas
 	isr      bool // is in the committed in-sync set
 	proposed bool // is in the proposed one
 	joining  bool // is so close that the high watermark waits for it to join
@@ -298,9 +298,6 @@ func (r *Replica) sendAppend(f *progress, batches []batch.Batch) {
 
 // number is a new number for a question or a read.
 func (r *Replica) number() uint32 {
-	r.probes++
-	if r.probes == 0 {
-		r.probes = 1
-	}
+	r.probes = r.probes%math.MaxUint32 + 1 // never 0
 	return r.probes
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -62,8 +63,8 @@ type Assignment struct {
 	Epoch    messages.LeaderEpoch
 	Leader   messages.BrokerID // NoBroker: the partition is offline
 	Replicas []messages.BrokerID
-	ISR      []messages.BrokerID
-	Revision int64 // rises with every change of the partition's metadata
+	ISR      []messages.BrokerID // of the Replicas
+	Revision int64               // rises with every change of the partition's metadata
 
 	// UncleanEpoch is the newest epoch whose leader was elected from outside the
 	// in-sync set, if the metadata records that; 0 or NoEpoch if none. Records of
@@ -173,12 +174,8 @@ func New(self Member, tp messages.TopicPartition, s Settings, log LogState) *Rep
 
 func (s Settings) withDefaults() Settings {
 	s.MinInSync = max(s.MinInSync, 1)
-	if s.LagTimeMax <= 0 {
-		s.LagTimeMax = DefaultLagTimeMax
-	}
-	if s.Window <= 0 {
-		s.Window = DefaultWindow
-	}
+	s.LagTimeMax = cmp.Or(s.LagTimeMax, DefaultLagTimeMax)
+	s.Window = cmp.Or(s.Window, DefaultWindow)
 	return s
 }
 
@@ -198,9 +195,6 @@ func (r *Replica) Configure(s Settings) {
 // is durable up to end. Not to be called for a flush that an earlier Replica of
 // the same partition began.
 func (r *Replica) Flushed(end messages.Offset) {
-	if !r.flushing {
-		return
-	}
 	r.flushing = false
 	r.durable = max(r.durable, min(end, r.flushTo, r.end))
 	switch r.role {

@@ -146,7 +146,7 @@ func cmdAwait(s *script, c call) {
 func cmdDelete(s *script, c call) {
 	n, req := c.node(0), s.request(c.node(0), c.arg(1))
 	req.deletes = true
-	n.r.DeleteBefore(c.key("before", -1), c.key("deadline", 0), req)
+	n.r.DeleteBefore(c.key("before", -1), req)
 	s.perform(n)
 }
 

@@ -44,10 +44,7 @@ func (q *waiters) add(w waiter) {
 // reached removes and yields those for whom offset is enough, in order.
 func (q *waiters) reached(offset messages.Offset) iter.Seq[waiter] {
 	return func(yield func(waiter) bool) {
-		for q.len() > 0 && q.queue[q.head].until <= offset {
-			if !yield(q.pop()) {
-				return
-			}
+		for q.len() > 0 && q.queue[q.head].until <= offset && yield(q.pop()) {
 		}
 	}
 }
