@@ -156,10 +156,10 @@ planted: ## plant bugs in copies of the source, and have the simulator find each
 	$(GO) run ./integration/planted
 
 # What of the cores the simulator reaches: some seeds, a few of them in detail.
-COVERED = understudy/cluster/replica,understudy/cluster/election,understudy/cluster/placement,understudy/actors/controller
+COVERED = understudy/cluster/replica,understudy/cluster/election,understudy/cluster/placement,understudy/actors/controller,understudy/actors/group,understudy/actors/group/core
 COVERDIR = build/sim-coverage
 .PHONY: sim-coverage
-sim-coverage: ## measure what of replication, election, placement and controller SEEDS of the simulator reach
+sim-coverage: ## measure what of replication, election, placement, controller and groups SEEDS of the simulator reach
 	rm -rf $(COVERDIR) && mkdir -p $(COVERDIR)
 	$(GO) build -cover -covermode set -coverpkg $(COVERED),understudy/integration/sim/simulate -o $(COVERDIR)/simulate ./integration/sim/simulate
 	GOCOVERDIR=$(COVERDIR) $(COVERDIR)/simulate -seeds $(SEEDS)

@@ -230,7 +230,10 @@ func (c *Cleaner) swap(h *Handle, cleaning *log.Cleaning, r compact.Replacement)
 	a := &swapAsk{question: swapQuestion{cleaning, r}, reply: make(chan answer[struct{}], 1)}
 	h.mail.PostUserMessage(a)
 	if h.pause != nil {
-		h.pause(func() bool { return len(a.reply) > 0 })
+		answered := func() bool { return len(a.reply) > 0 }
+		if h.pause(func() bool { return answered() || cleaning.IsStopped() }); !answered() {
+			return compact.ErrStopped // if not the cleaning, then the whole process
+		}
 	}
 	select {
 	case got := <-a.reply:

@@ -15,7 +15,7 @@ func (s *Shared) openMachine(sl *slot, world World) (*Machine, error) {
 	checkpoint := s.Checkpoints.take(h.topicID, h.tp)
 	l, err := log.Open(log.Options{
 		FS: s.FS, Dir: h.tp.String(), TP: h.tp, Settings: s.Tuning.log(sl.settings),
-		Flush: s.Flush, Files: s.Files, Log: s.Log,
+		Flush: s.Flush, Files: s.Files, Log: s.Log, Yield: s.Stage.Yield,
 	}, checkpoint)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,8 @@ type Stage struct {
 	Pause func(ready func() bool)
 	// Beside runs what may hang, outside of an actor's turn.
 	Beside func(func())
+	// Yield lets the cleaner go on, for which a log waits.
+	Yield func()
 	// Look is shown a replica's machine after each turn, to read and not to change.
 	Look func(messages.TopicPartition, *Machine)
 }

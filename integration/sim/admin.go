@@ -50,9 +50,15 @@ func (s *Sim) move(f Fault) {
 		factor := len(at.Replicas) - len(at.Adding)
 		target = s.shuffled(f.B)[:factor]
 	}
-	s.admin("move", func(q *process) error {
-		return q.ctl.Reassign(q.ctx, []controller.Reassignment{{Topic: tp.Topic, Partition: tp.Partition, Target: target}}, true)[0].Err
-	})
+	ask := func(what string, target []messages.BrokerID) {
+		s.admin(what, func(q *process) error {
+			return q.ctl.Reassign(q.ctx, []controller.Reassignment{{Topic: tp.Topic, Partition: tp.Partition, Target: target}}, true)[0].Err
+		})
+	}
+	ask("move", target)
+	if f.B>>32%3 == 0 { // and is sorry
+		s.after(int64(f.B>>16%uint64(second)), func() { ask("move cancelled", nil) })
+	}
 }
 
 // shuffled is the nodes in an order that a number chooses.
@@ -162,7 +168,7 @@ func (s *Sim) grow(f Fault) {
 	}
 	tp := messages.TopicPartition{Topic: t.name, Partition: int32(have)}
 	if s.model.books[tp] == nil {
-		s.model.open(tp, t.lossy, t.trims)
+		s.model.open(tp, t)
 	}
 	s.admin("add partitions", func(q *process) error {
 		return q.ctl.CreatePartitions(q.ctx, []controller.NewPartitions{{Topic: t.name, Count: int32(have + 1)}}, false)[0].Err

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"understudy/cluster/election"
+	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/messages"
@@ -32,7 +33,47 @@ func (s *Sim) babble(f Fault) {
 		if f.B%2 == 0 {
 			ack.End, ack.Durable = 0, 5
 		}
-		p.do(func() { _ = s.links.send(p, at.Leader, topic.ID, tp, &ack, nil) })
+		p.do(func() {
+			_ = s.links.send(p, at.Leader, topic.ID, tp, &ack, nil)
+			s.usurp(p, at, topic.ID, tp)
+		})
+	}
+	s.lacking(topic.ID, tp, at, f.B)
+}
+
+// usurp has a follower speak as the leader that another is.
+func (s *Sim) usurp(p *process, at *metadata.Partition, id messages.TopicID, tp messages.TopicPartition) {
+	for _, other := range at.Replicas {
+		if other != p.m.id && other != at.Leader {
+			append := replica.Message{Type: replica.TypeAppend, Epoch: at.LeaderEpoch, PrevEpoch: messages.NoEpoch}
+			_ = s.links.send(p, other, id, tp, &append, nil)
+		}
+	}
+}
+
+// lacking has a leader say to a follower that it has something else in the place of
+// what was committed, as one does that has lost it: the follower must give up rather
+// than drop it. It comes at once, so that the follower is as it was looked at.
+func (s *Sim) lacking(id messages.TopicID, tp messages.TopicPartition, at *metadata.Partition, n uint64) {
+	b := s.model.books[tp]
+	for _, other := range at.Replicas {
+		p := s.machines[other-1].proc
+		if other == at.Leader || p == nil || p.frozen || p.known[tp] == nil || b.lossy || b.trims || n>>40%2 == 0 {
+			continue
+		}
+		w := p.known[tp].status
+		first, found := b.at(0)
+		if w.Role != replica.Follower || w.Leader != at.Leader || w.Epoch != at.LeaderEpoch || w.HighWatermark == 0 || !found || first.epoch >= w.Epoch {
+			continue
+		}
+		s.count("told that what is committed is not there")
+		bu := batch.NewBuilder(batch.NoProducer)
+		bu.Add(epoch0, nil, []byte("something else"))
+		other := bu.Build(nil)
+		other.Stamp(0, w.Epoch)
+		m := replica.Message{Type: replica.TypeAppend, Epoch: w.Epoch, PrevEpoch: messages.NoEpoch, Batches: []batch.Batch{other}}
+		from := s.machines[at.Leader-1].proc.member()
+		p.replicas.Deliver(link.NewIncoming(from, id, tp.Partition, m, func() {}))
 	}
 }
 
@@ -47,6 +88,7 @@ func nonsense(epoch messages.LeaderEpoch) []replica.Message {
 	}
 	list := []replica.Message{
 		{Base: -1},
+		{PrevEpoch: messages.NoEpoch, Batches: []batch.Batch{[]byte("short")}},
 		{LogStart: 7, HighWatermark: 3},
 		{LogStart: -1},
 		{EpochStart: -1},
@@ -78,10 +120,16 @@ func (s *Sim) nonsenseWish(tp messages.TopicPartition, n uint64) {
 		}
 		leader, nobody := member(at.Leader), election.Member{ID: 99, Epoch: 1}
 		one := []election.Member{leader}
+		other := nobody
+		for _, id := range at.Replicas {
+			if id != at.Leader {
+				other = member(id)
+			}
+		}
 		wrong := []election.Change{
 			{From: leader, Epoch: at.LeaderEpoch + 1, Revision: at.Revision, ISR: one},
 			{From: leader, Epoch: at.LeaderEpoch - 1, Revision: at.Revision, ISR: one},
-			{From: nobody, Epoch: at.LeaderEpoch, Revision: at.Revision, ISR: one},
+			{From: other, Epoch: at.LeaderEpoch, Revision: at.Revision, ISR: one},
 			{From: leader, Epoch: at.LeaderEpoch, Revision: at.Revision - 1, ISR: one},
 			{From: leader, Epoch: at.LeaderEpoch, Revision: at.Revision, ISR: append(one, leader)},
 			{From: leader, Epoch: at.LeaderEpoch, Revision: at.Revision, ISR: append(one, nobody)},

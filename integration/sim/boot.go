@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -26,7 +27,7 @@ func (p *process) boot(r *routine) {
 	if image == nil {
 		return
 	}
-	p.self = metadata.Broker{ID: p.m.id, Epoch: image.NextEpoch(p.m.id), Host: "node", Port: 9092 + p.m.id, Directory: p.m.disk.name}
+	p.self = metadata.Broker{ID: p.m.id, Epoch: image.NextEpoch(p.m.id), Host: "node", Port: 9092 + p.m.id, Rack: p.m.rack, Directory: p.m.disk.name}
 	if err := controller.CheckDirectory(image, p.self, p.s.cfg.static); err != nil {
 		p.s.say("node %d cannot start: %v", p.m.id, err)
 		p.m.refused = true
@@ -52,6 +53,7 @@ func (p *process) boot(r *routine) {
 	p.s.say("node %d serves, broker epoch %d", p.m.id, p.self.Epoch)
 	p.begin(p.keepTime)
 	p.begin(p.keepCheckpoints)
+	p.begin(p.keepClean)
 }
 
 func (p *process) spawnController(r *routine) bool {
@@ -60,7 +62,9 @@ func (p *process) spawnController(r *routine) bool {
 		Events:    func(e controller.Event) { p.decided(e) },
 		Committed: p.committed,
 		Returned:  func(id messages.BrokerID) bool { return !p.s.machines[id-1].steady() },
+		Trouble:   p.trouble,
 		Entropy:   entropy{p.s.rnd.node},
+		Portion:   p.s.cfg.portion,
 		Stage:     controller.Stage{Start: p.callStore, Pause: p.s.pause},
 	})
 	var pid *actor.PID
@@ -73,8 +77,23 @@ func (p *process) spawnController(r *routine) bool {
 	})
 	if ok {
 		p.ctl = c.Client(p.s.system.Root, pid)
+		p.endController = func(r *routine) {
+			if p.stop(r, pid) {
+				c.Close()
+			}
+		}
 	}
 	return ok
+}
+
+var errStoreAway = errors.New("the store cannot be reached")
+
+// trouble says what keeps the controller from deciding.
+func (p *process) trouble() error {
+	if p.s.store.open(p) {
+		return nil
+	}
+	return errStoreAway
 }
 
 // decided takes note of what the node's controller decided.
@@ -155,11 +174,15 @@ func (p *process) openPartitions(r *routine) bool {
 		Stage: partition.Stage{
 			Now: p.m.wallClock, Clock: p.clock, Pause: p.s.pause,
 			Beside: func(f func()) { p.later(p.s.rnd.disk.Int64N(2*second), f) },
+			Yield:  func() { p.cleaning.resume(p.cleaning.gen) },
 			Look:   func(tp messages.TopicPartition, m *partition.Machine) { p.s.model.look(p, tp, m) },
 			Dispatcher: func(tp messages.TopicPartition) actor.Dispatcher {
 				return p.turns(tp.String(), func() { p.s.model.observe(p, tp) })
 			},
 		},
+	}
+	p.cleaner = &partition.Cleaner{
+		Shared: shared, Memory: func() int64 { return 1 << 14 }, Rate: func() int64 { return 0 },
 	}
 	p.keeper = &partition.Keeper{
 		Shared: shared, CheckpointInterval: time.Hour,
@@ -217,6 +240,16 @@ func (p *process) keepCheckpoints(r *routine) {
 	for r.sleep(p.s.cfg.checkpointEvery) {
 		if err := p.keeper.Checkpoint(p.ctx); err != nil {
 			p.s.count("checkpoint not written")
+		}
+	}
+}
+
+// keepClean compacts logs now and then.
+func (p *process) keepClean(r *routine) {
+	p.cleaning = r
+	for r.sleep(p.s.cfg.cleanEvery/2 + p.s.rnd.node.Int64N(p.s.cfg.cleanEvery)) {
+		if p.s.compacts() {
+			p.s.counts["logs compacted"] += p.cleaner.Round(p.ctx)
 		}
 	}
 }

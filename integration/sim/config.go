@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"understudy/actors/group"
+	"understudy/cluster/topicconfig"
 	"understudy/messages"
 )
 
@@ -34,6 +35,10 @@ type config struct {
 	room            int64 // bytes that are read at a time for a follower that is behind
 	diskTimeout     int64 // ms after which a disk that does not answer counts as failed; 0: never
 	answersLost     bool
+	portion         int   // partitions that lose a broker that is down in one transaction
+	cleanEvery      int64 // µs between two looks for logs to be compacted, about
+	racks           int
+	crowded         bool // there may be many partitions
 	static          map[string]string
 
 	gatherings []gathering    // consumer groups; none in half of the histories
@@ -52,6 +57,7 @@ type topic struct {
 	factor     int
 	lossy      bool
 	trims      bool
+	compacts   bool
 	settings   map[string]string
 }
 
@@ -79,6 +85,10 @@ func draw(rnd *rand.Rand) config {
 		room:            []int64{1, 5000, 1 << 20}[rnd.IntN(3)],
 		diskTimeout:     []int64{0, 400, 1000, 5000}[rnd.IntN(4)],
 		answersLost:     rnd.IntN(4) == 0,
+		portion:         []int{1, 3, 500}[rnd.IntN(3)],
+		cleanEvery:      []int64{1000, 3000, 6000}[rnd.IntN(3)] * millisecond,
+		racks:           1 + rnd.IntN(3),
+		crowded:         rnd.IntN(10) == 0,
 		static:          map[string]string{},
 		length:          30 * second,
 		pause:           []int64{300, 700, 1500, 2000}[rnd.IntN(4)] * millisecond,
@@ -90,7 +100,18 @@ func draw(rnd *rand.Rand) config {
 	if c.nodes > 3 {
 		c.late = rnd.IntN(c.nodes - 2)
 	}
+	c.drawLimits(rnd)
 	return c
+}
+
+// drawLimits draws what an operator allows.
+func (c *config) drawLimits(rnd *rand.Rand) {
+	if rnd.IntN(8) == 0 {
+		c.static[topicconfig.MaxPartitions] = fmt.Sprint(20 + rnd.IntN(40))
+	}
+	if rnd.IntN(8) == 0 {
+		c.static[topicconfig.DeleteTopicEnable] = "false"
+	}
 }
 
 func (c *config) drawTopic(rnd *rand.Rand, name string) topic {
@@ -112,6 +133,18 @@ func (c *config) drawTopic(rnd *rand.Rand, name string) topic {
 	case n == 2:
 		set("message.timestamp.type", "LogAppendTime")
 	case n < 5:
+		set("retention.bytes", 4096+rnd.IntN(20_000))
+		t.trims = true
+	case n < 7:
+		set("cleanup.policy", "compact")
+		set("min.cleanable.dirty.ratio", []string{"0.0", "0.3"}[rnd.IntN(2)])
+		set("delete.retention.ms", []int{0, 2000, 1_000_000}[rnd.IntN(3)])
+		set("segment.bytes", []int{4096, 16 << 10}[rnd.IntN(2)])
+		t.compacts = true
+	case n == 7:
+		t.lossy = true // an operator would rather lose records than wait
+	}
+	if t.lossy && rnd.IntN(3) == 0 {
 		set("retention.bytes", 4096+rnd.IntN(20_000))
 		t.trims = true
 	}

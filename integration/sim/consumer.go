@@ -164,7 +164,7 @@ func (c *consumer) take(at *position, got fetched, from *machine) {
 			s.wrong("corrupt-read", "%s: %v at %d: %v", c.label, at.tp, one.BaseOffset(), err)
 			return
 		}
-		if one.BaseOffset() > at.next && !b.lossy && one.BaseOffset() > b.start {
+		if one.BaseOffset() > at.next && !b.lossy && one.BaseOffset() > b.start && !b.mayBeGone(at.next, one.BaseOffset()) {
 			s.wrong("int-poll-skip", "%s: %v at %d, after %d", c.label, at.tp, one.BaseOffset(), at.next)
 			return
 		}
@@ -192,6 +192,12 @@ func (c *consumer) compare(b *book, at *position, one batch.Batch, from *machine
 		return true
 	case !found:
 		s.wrong("read-uncommitted", "%s: %v at %d is batch %d, and nothing is committed there", c.label, at.tp, one.BaseOffset(), number)
+	case b.past != nil:
+		why := b.differs(one)
+		if why != "" {
+			s.wrong("inconsistent-offsets", "%s: %v: %s", c.label, at.tp, why)
+		}
+		return why == ""
 	case rec.number != number:
 		s.wrong("inconsistent-offsets", "%s: %v at %d is batch %d, and %v was committed", c.label, at.tp, one.BaseOffset(), number, rec)
 	case s.model.sent[number].crc == one.CRC() && !bytes.Equal(one[batch.HeaderSize:], s.model.sent[number].raw[batch.HeaderSize:]):

@@ -5,6 +5,7 @@ import (
 	"path"
 	"strings"
 
+	"understudy/messages/batch"
 	"understudy/persistence/vfs"
 )
 
@@ -30,6 +31,7 @@ const (
 	flipBit = iota
 	cutTail
 	loseFile
+	turnEpoch // of the last batch: no checksum covers it
 	damages
 )
 
@@ -43,6 +45,9 @@ func (d *disk) damage(n uint64) string {
 	name := files[n%uint64(len(files))]
 	how := int(n >> 16 % damages)
 	isLog := strings.HasSuffix(name, ".log")
+	if !isLog && how == turnEpoch {
+		how = flipBit
+	}
 	if isLog && how == loseFile { // the loss of a whole segment is that of its tail
 		how = cutTail
 	}
@@ -54,6 +59,8 @@ func (d *disk) damage(n uint64) string {
 	switch how {
 	case flipBit:
 		what, err = "a bit turned in ", d.flip(name, n>>20)
+	case turnEpoch:
+		what, err = "an epoch turned in ", d.turnEpoch(name, n>>20)
 	case cutTail:
 		what, err = "the tail cut off ", d.shorten(name, n>>20)
 	default:
@@ -103,6 +110,33 @@ func (d *disk) flip(name string, n uint64) error {
 		return err
 	})
 }
+
+// turnEpoch turns a bit in the leader epoch of the last batch of a log.
+func (d *disk) turnEpoch(name string, n uint64) error {
+	return d.change(name, func(f vfs.File, size int64) error {
+		raw := make([]byte, size)
+		if _, err := f.ReadAt(raw, 0); err != nil {
+			return err
+		}
+		last := int64(0)
+		for rest := raw; len(rest) > 0; {
+			_, next, err := batch.Next(rest)
+			if err != nil {
+				break
+			}
+			last, rest = size-int64(len(rest)), next
+		}
+		at := last + epochAt
+		if at >= size {
+			return nil
+		}
+		_, err := f.WriteAt([]byte{raw[at] ^ 1<<(n%5)}, at)
+		return err
+	})
+}
+
+// epochAt is where the last byte of a batch's leader epoch is.
+const epochAt = 15
 
 func (d *disk) shorten(name string, n uint64) error {
 	return d.change(name, func(f vfs.File, size int64) error { return f.Truncate(int64(n) % size) })

@@ -15,7 +15,7 @@ import (
 // nothing may come of it.
 func (s *Sim) errand(f Fault) {
 	list := errands()
-	for i := range uint64(4) {
+	for i := range uint64(10) {
 		n := mix(f.B, i)
 		s.groupErrand(mix(n))
 		e := list[mix(f.A, i)%uint64(len(list))]
@@ -52,6 +52,16 @@ func errands() []errandOf {
 			at := [][]messages.BrokerID{q.s.shuffled(n)[:1], q.s.shuffled(n >> 3)[:1]}
 			return q.newTopic(controller.NewTopic{Name: side(n), Partitions: -1, ReplicationFactor: -1, Assignments: at}, false)
 		}},
+		{"topics that look alike", true, func(q *process, n uint64) error {
+			_ = q.newTopic(controller.NewTopic{Name: "look.alike", Partitions: 1, ReplicationFactor: 1}, false)
+			if q.cell.Image().Topic("look.alike") == nil {
+				return errElsewhere
+			}
+			return q.newTopic(controller.NewTopic{Name: "look_alike", Partitions: 1, ReplicationFactor: 1}, false)
+		}},
+		{"topic of several replicas", false, func(q *process, n uint64) error {
+			return q.newTopic(controller.NewTopic{Name: side(n), Partitions: 2, ReplicationFactor: int16(1 + n>>8%3)}, false)
+		}},
 		{"topic of nonsense", true, nonsenseTopic},
 		{"topic deleted", false, func(q *process, n uint64) error {
 			ref := controller.TopicRef{Name: side(n)}
@@ -61,11 +71,15 @@ func errands() []errandOf {
 			return q.ctl.DeleteTopics(q.ctx, []controller.TopicRef{ref})[0].Err
 		}},
 		{"topic deleted that is not there", true, func(q *process, n uint64) error {
-			refs := []controller.TopicRef{{Name: "nowhere"}, {ID: messages.TopicID{1, 2, 3}}, {}}
-			return q.ctl.DeleteTopics(q.ctx, refs[n%3:n%3+1])[0].Err
+			refs := []controller.TopicRef{{Name: "nowhere"}, {ID: messages.TopicID{1, 2, 3}}, {}, {Name: "both", ID: messages.TopicID{1}}}
+			return q.ctl.DeleteTopics(q.ctx, refs[n%4:n%4+1])[0].Err
 		}},
 		{"partitions", false, func(q *process, n uint64) error {
 			more := controller.NewPartitions{Topic: side(n), Count: int32(2 + n>>8%4)}
+			if t := q.cell.Image().Topic(more.Topic); t != nil && n>>24%3 == 0 {
+				more.Count = int32(len(t.Partitions) + 1)
+				more.Assignments = [][]messages.BrokerID{q.s.shuffled(n)[:min(len(t.Partitions[0].Replicas), len(q.s.shuffled(n)))]}
+			}
 			return q.ctl.CreatePartitions(q.ctx, []controller.NewPartitions{more}, n>>16%4 == 0)[0].Err
 		}},
 		{"partitions of nonsense", true, func(q *process, n uint64) error {
@@ -80,12 +94,7 @@ func errands() []errandOf {
 		{"settings of nonsense", true, nonsenseSettings},
 		{"unclean election", false, func(q *process, n uint64) error {
 			tp := messages.TopicPartition{Topic: side(n)}
-			known := []controller.Holding{{Topic: tp.Topic, Broker: q.m.id, End: 5}, {Topic: tp.Topic, Broker: q.m.id + 1, Epoch: 1, End: 3, Committed: 7}}
-			results, err := q.ctl.ElectLeaders(q.ctx, controller.UncleanElection, []messages.TopicPartition{tp}, known)
-			if err == nil {
-				err = results[0].Err
-			}
-			return err
+			return q.elect([]messages.TopicPartition{tp})
 		}},
 		{"election of nonsense", true, func(q *process, n uint64) error {
 			tp := messages.TopicPartition{Topic: "nowhere"}
@@ -101,6 +110,11 @@ func errands() []errandOf {
 			return q.ctl.Reassign(q.ctx, []controller.Reassignment{move}, n>>8%2 == 0)[0].Err
 		}},
 		{"the same twice", true, twice},
+		{"in haste", false, (*process).hasty},
+		{"producer ids of nonsense", true, func(q *process, n uint64) error {
+			_, err := q.ctl.AllocateProducerIDs(q.ctx, []int64{0, -1, 1 << 40}[n%3])
+			return err
+		}},
 		{"move of nonsense", true, nonsenseMove},
 		{"node of nonsense", true, nonsenseNode},
 	}
@@ -123,6 +137,10 @@ func nonsenseTopic(q *process, n uint64) error {
 		{Name: "wrong", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"no.such.setting": "1"}},
 		{Name: "wrong", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"segment.bytes": "many"}},
 		{Name: "wrong", Partitions: 2, ReplicationFactor: -1, Assignments: [][]messages.BrokerID{{1}}},
+		{Name: "wrong", Partitions: 0, ReplicationFactor: -1},
+		{Name: "wrong", Partitions: 10_001, ReplicationFactor: 1},
+		{Name: "wrong", Partitions: 1, ReplicationFactor: 1, Assignments: [][]messages.BrokerID{{1}}},
+		{Name: "wrong", Partitions: -1, ReplicationFactor: -1, Assignments: [][]messages.BrokerID{}},
 		{Name: "wrong", Partitions: -1, ReplicationFactor: -1, Assignments: [][]messages.BrokerID{{1, 1}}},
 		{Name: "wrong", Partitions: -1, ReplicationFactor: -1, Assignments: [][]messages.BrokerID{{99}}},
 		{Name: "wrong", Partitions: -1, ReplicationFactor: -1, Assignments: [][]messages.BrokerID{{}}},
@@ -141,12 +159,13 @@ func changedSettings(q *process, n uint64) error {
 		{{Name: "unclean.leader.election.enable", Kind: topicconfig.Set, Value: "true"}},
 		{{Name: "unclean.leader.election.enable", Kind: topicconfig.Delete}},
 	}[n>>8%6]
+	change := controller.ConfigChange{Resource: to, Ops: ops, Replace: n>>24%4 == 0 && to.Type == controller.TopicResource}
 	if to.Type == controller.BrokerResource {
-		ops = [][]topicconfig.Op{
+		change.Ops = [][]topicconfig.Op{
 			{{Name: "log.index.interval.bytes", Kind: topicconfig.Set, Value: "1000"}}, {{Name: "log.index.interval.bytes", Kind: topicconfig.Delete}},
 		}[n>>8%2]
 	}
-	return q.ctl.AlterConfigs(q.ctx, []controller.ConfigChange{{Resource: to, Ops: ops}}, n>>16%4 == 0)[0].Err
+	return q.ctl.AlterConfigs(q.ctx, []controller.ConfigChange{change}, n>>16%4 == 0)[0].Err
 }
 
 func nonsenseSettings(q *process, n uint64) error {
@@ -159,8 +178,19 @@ func nonsenseSettings(q *process, n uint64) error {
 		set(controller.Resource{Type: controller.TopicResource, Name: "nowhere"}, "retention.ms", "1"),
 		set(controller.Resource{Type: controller.BrokerResource, Name: "x"}, "log.index.interval.bytes", "1"),
 		set(controller.Resource{Type: controller.BrokerResource}, "no.such.setting", "1"),
+		set(controller.Resource{Type: 8, Name: "logger"}, "level", "debug"),
+		between(topic, ""), between(controller.Resource{Type: controller.BrokerResource}, "log.cleaner."),
 	}
-	return q.ctl.AlterConfigs(q.ctx, wrong[n%6:n%6+1], n>>32%2 == 0)[0].Err
+	i := n % uint64(len(wrong))
+	return q.ctl.AlterConfigs(q.ctx, wrong[i:i+1], n>>32%2 == 0)[0].Err
+}
+
+// between asks for compaction not before, and not after, times that leave none.
+func between(r controller.Resource, prefix string) controller.ConfigChange {
+	return controller.ConfigChange{Resource: r, Ops: []topicconfig.Op{
+		{Name: prefix + "min.compaction.lag.ms", Kind: topicconfig.Set, Value: "10"},
+		{Name: prefix + "max.compaction.lag.ms", Kind: topicconfig.Set, Value: "5"},
+	}}
 }
 
 func nonsenseMove(q *process, n uint64) error {

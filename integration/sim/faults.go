@@ -45,8 +45,10 @@ const (
 	alter
 	trim
 	grow
-	errand // an administrator asks something else
-	babble // a node says what no correct one says
+	retire  // a node leaves for good, and another comes in its place
+	crowdIn // many partitions on one node
+	errand  // an administrator asks something else
+	babble  // a node says what no correct one says
 	memberGone
 	upgrade // a newer program is put on machines
 	downgrade
@@ -104,6 +106,8 @@ func init() {
 		alter:         {"settings changed", always, (*Sim).alter},
 		trim:          {"records deleted", always, (*Sim).trim},
 		grow:          {"partitions added", always, (*Sim).grow},
+		retire:        {"node removed", func(c *config) bool { return c.nodes > 2 }, (*Sim).retire},
+		crowdIn:       {"many partitions", func(c *config) bool { return c.crowded }, (*Sim).crowdIn},
 		errand:        {"administrator's errand", always, (*Sim).errand},
 		babble:        {"nonsense between nodes", several, (*Sim).babble},
 		memberGone:    {"group member gone", func(c *config) bool { return len(c.gatherings) > 0 }, (*Sim).memberFault},

@@ -9,8 +9,8 @@ import (
 )
 
 // notes is what the clients of a simulation do and are told, in the format that
-// real workloads have too. Of partitions in which what was committed may be lost
-// nothing is written down.
+// real workloads have too. Of partitions in which what was committed may be lost, or
+// compacted, nothing is written down.
 type notes struct {
 	s   *Sim
 	rec *history.Recorder // nil: nothing is written down
@@ -23,7 +23,11 @@ const maxRecords = 4
 func valueOf(number int64, record int) uint64 { return uint64(number)*maxRecords + uint64(record) + 1 }
 
 func (n *notes) skips(tp messages.TopicPartition) bool {
-	return n.rec == nil || n.s.model.books[tp].lossy
+	if n.rec == nil {
+		return true
+	}
+	b := n.s.model.books[tp]
+	return b != nil && (b.lossy || b.past != nil)
 }
 
 func (n *notes) partition(tp messages.TopicPartition) uint32 {
@@ -119,7 +123,7 @@ func (n *notes) group(name string) uint32 { return n.rec.Process("group "+name, 
 // commits writes down that a group's offset is to be committed, and gives the call's
 // number.
 func (n *notes) commits(group string, tp messages.TopicPartition, offset messages.Offset) (call uint32) {
-	if n.rec == nil {
+	if n.skips(tp) {
 		return 0
 	}
 	call = n.rec.Call()
@@ -129,14 +133,14 @@ func (n *notes) commits(group string, tp messages.TopicPartition, offset message
 
 // committed writes down that it was.
 func (n *notes) committed(call uint32) {
-	if n.rec != nil {
+	if call != 0 {
 		n.rec.Add(history.Event{Type: history.Committed, Call: call})
 	}
 }
 
 // fetching writes down that a group's offset is asked for, and gives the call's number.
 func (n *notes) fetching(group string, tp messages.TopicPartition) (call uint32) {
-	if n.rec == nil {
+	if n.skips(tp) {
 		return 0
 	}
 	call = n.rec.Call()
@@ -146,7 +150,7 @@ func (n *notes) fetching(group string, tp messages.TopicPartition) (call uint32)
 
 // fetched writes down what it was.
 func (n *notes) fetched(call uint32, offset messages.Offset) {
-	if n.rec != nil {
+	if call != 0 {
 		n.rec.Add(history.Event{Type: history.Fetched, Call: call, Offset: offset})
 	}
 }

@@ -127,6 +127,9 @@ func (l *ledger) settles(who group.Member, lowest int32, assigned []messages.Top
 
 // behind reports whether less is known to be committed than a partition holds.
 func (l *ledger) behind(tp messages.TopicPartition, end messages.Offset) bool {
-	c := l.of(tp)
-	return end > 0 && (c.acked == 0 || c.asked[c.acked-1] < end)
+	c, at := l.of(tp), messages.Offset(0)
+	if c.acked > 0 {
+		at = c.asked[c.acked-1]
+	}
+	return at < end && !l.s.model.books[tp].mayBeGone(at, end)
 }

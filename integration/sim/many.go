@@ -64,11 +64,19 @@ func (m Many) Run() Report {
 	return r
 }
 
+// told is which of the histories are told in detail, though nobody listens: what is
+// printed when one fails must be in order, too.
+const told = 20
+
 // one runs a seed's history. It is judged twice: by the model that looks into
 // replicas, and by the checker of histories, which knows no more than clients.
 func (m Many) one(seed uint64) Result {
 	checker := history.NewChecker()
-	r := Run(seed, Options{Blind: m.Blind, History: checker})
+	lines := 0
+	if seed%told == 0 {
+		lines = 1
+	}
+	r := Run(seed, Options{Blind: m.Blind, History: checker, Lines: lines})
 	if r.Violation != nil || !r.Done {
 		return r
 	}
@@ -103,6 +111,38 @@ func (r *Report) Write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%d histories of %.0f simulated seconds, %d faults, %d steps: %d broke a promise\n",
 		r.Seeds, float64(r.Length)/float64(second), r.Faults, r.Steps, len(r.Failed))
+}
+
+// enough is from how many histories on each fault, and each of what is rare, must have
+// come about: what never happened is not tested.
+const enough = 1000
+
+// rare is what has to come about now and then, beside the faults.
+var rare = []string{
+	"returned alone", "node added", "node removed", "logs compacted", "unclean election",
+	"told that what is committed is not there", "commit whose answer was lost", "read that the store refused",
+	"power cut in the middle of a call", "power cut of a disk that lied", "damage: an epoch turned in .log",
+	"controller: broker-drained", "controller: move-cancelled", "controller: partition-offline",
+	"replica: Failed", "replica: Isolated", "replica: Resigned", "replica: Truncated", "replica: ISRRefused",
+	"group: settled", "group: commit refused", "group: member started twice",
+}
+
+// Missing is what should have come about in so many histories, and has not.
+func (r *Report) Missing() (list []string) {
+	if r.Seeds < enough {
+		return nil
+	}
+	for k := range faultKinds {
+		if what := "fault: " + k.String(); r.Counts[what] == 0 {
+			list = append(list, what)
+		}
+	}
+	for _, what := range rare {
+		if r.Counts[what] == 0 {
+			list = append(list, what)
+		}
+	}
+	return list
 }
 
 // Explain tells what went wrong in a history: how to run it again, which of its

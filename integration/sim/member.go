@@ -160,9 +160,15 @@ type wish struct {
 	change replica.ISRChange
 }
 
+// leaves says for a leader's causes what they mean for a member that leaves.
+var leaves = map[replica.ISRCause]election.Reason{
+	replica.Lagging: election.ISRShrunk, replica.Down: election.ISRCutOff, replica.LostLog: election.ISRLost,
+	replica.LogFailed: election.ISRFailed,
+}
+
 // ChangeISR asks the controller for another in-sync set.
 func (a around) ChangeISR(tp messages.TopicPartition, c replica.ISRChange) {
-	change := &election.Change{From: election.Member(a.p.member()), Epoch: c.Epoch, Revision: c.Revision}
+	change := &election.Change{From: election.Member(a.p.member()), Epoch: c.Epoch, Revision: c.Revision, Why: leaves[c.Cause]}
 	for _, m := range c.ISR {
 		change.ISR = append(change.ISR, election.Member(m))
 	}
@@ -250,6 +256,9 @@ func (p *process) leave(r *routine) {
 	}
 	if p.tree != nil {
 		p.closePartitions(r)
+	}
+	if r.alive() {
+		p.endController(r)
 	}
 	if r.alive() {
 		p.s.say("node %d has stopped in order", p.m.id)

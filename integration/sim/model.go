@@ -35,6 +35,7 @@ type book struct {
 	where     map[int64]int // by number of the batch: how often it is committed
 	last      map[int]int64 // by producer: the order of its last batch
 	acked     map[int64]record
+	past      *past // nil: its logs are not compacted
 }
 
 // record is a batch that was committed.
@@ -58,19 +59,23 @@ type watched struct {
 
 func newModel(s *Sim) *model { return &model{s: s, books: map[messages.TopicPartition]*book{}} }
 
-func (m *model) open(tp messages.TopicPartition, lossy, trims bool) {
-	m.books[tp] = &book{
-		tp: tp, lossy: lossy, trims: trims,
+func (m *model) open(tp messages.TopicPartition, t *topic) *book {
+	b := &book{
+		tp: tp, lossy: t.lossy, trims: t.trims,
 		leaders: map[messages.LeaderEpoch]*process{}, where: map[int64]int{}, last: map[int]int64{}, acked: map[int64]record{},
 	}
+	if t.compacts {
+		b.past = &past{latest: map[string]messages.Offset{}}
+	}
+	m.books[tp] = b
+	return b
 }
 
 // openOffsets opens the books of the topic in which groups are kept.
 func (m *model) openOffsets(t *metadata.Topic) {
 	for n := range t.Partitions {
 		tp := messages.TopicPartition{Topic: t.Name, Partition: int32(n)}
-		m.open(tp, false, false)
-		m.books[tp].brokers = true
+		m.open(tp, &topic{compacts: true}).brokers = true
 		m.s.offsets = append(m.s.offsets, tp)
 	}
 }
@@ -154,6 +159,10 @@ func (m *model) compare(p *process, b *book, w *watched, l *log.View) {
 			m.unreadable(p, b, from, err)
 			return
 		}
+		if len(bytes) == 0 && b.mayBeGone(from, l.HighWatermark) {
+			from = l.HighWatermark
+			break
+		}
 		if len(bytes) == 0 {
 			m.s.wrong("unseen", "node %d: %v has nothing at %d, below its high watermark %d", p.m.id, b.tp, from, l.HighWatermark)
 			return
@@ -167,6 +176,10 @@ func (m *model) compare(p *process, b *book, w *watched, l *log.View) {
 			bytes = rest
 			if one.NextOffset() <= from {
 				continue
+			}
+			if one.BaseOffset() > from && b.past != nil && !b.mayBeGone(from, one.BaseOffset()) {
+				m.s.wrong("lost-write", "node %d: %v has nothing from %d to %d, and the last of some key was there", p.m.id, b.tp, from, one.BaseOffset())
+				return
 			}
 			m.holds(p, b, one)
 			from = one.NextOffset()
@@ -206,6 +219,10 @@ func (m *model) holds(p *process, b *book, one batch.Batch) {
 	i := sort.Search(len(b.committed), func(i int) bool { return b.committed[i].next > rec.base })
 	switch {
 	case b.lossy:
+	case i < len(b.committed) && b.past != nil:
+		if why := b.differs(one); why != "" {
+			m.s.wrong("inconsistent-offsets", "node %d: %v below its high watermark: %s", p.m.id, b.tp, why)
+		}
 	case i < len(b.committed) && b.committed[i] != rec:
 		m.s.wrong("inconsistent-offsets", "node %d: %v has %v below its high watermark, where %v was committed", p.m.id, b.tp, rec, b.committed[i])
 	case i < len(b.committed):
@@ -218,6 +235,9 @@ func (m *model) holds(p *process, b *book, one batch.Batch) {
 func (m *model) commits(p *process, b *book, rec record, one batch.Batch) {
 	if n := len(b.committed); n > 0 && b.committed[n-1].next != rec.base && rec.base > b.start {
 		m.s.wrong("lost-write", "node %d: %v commits %v after %v", p.m.id, b.tp, rec, b.committed[n-1])
+	}
+	if b.past != nil {
+		b.past.note(one)
 	}
 	out := m.of(rec.number)
 	switch {
@@ -250,11 +270,10 @@ func (m *model) of(number int64) *parcelOut {
 
 // numberOf is the number that a batch was given by its producer; -1: none.
 func numberOf(one batch.Batch) int64 {
-	for r, err := range batch.Records(one, one.Payload()) {
-		if err == nil && len(r.Key) == 8 {
-			return int64(binary.BigEndian.Uint64(r.Key))
+	for r := range batch.Records(one, one.Payload()) {
+		for h := range r.Headers() {
+			return int64(binary.BigEndian.Uint64(h.Value))
 		}
-		break
 	}
 	return -1
 }

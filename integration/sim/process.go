@@ -35,11 +35,12 @@ type machine struct {
 	proc    *process // nil while none runs
 	drift   int64    // ppm by which its clocks run fast
 	wall    int64    // ms by which its wall clock is wrong
-	boot    int      // of its system: what was written and not synced lasts as long
-	off     bool     // it has no power
-	disks   int      // replaced
-	refused bool     // the disk is empty, and the one before was the last copy
-	gone    bool     // it was drained and removed: it is not started again
+	rack    string
+	boot    int  // of its system: what was written and not synced lasts as long
+	off     bool // it has no power
+	disks   int  // replaced
+	refused bool // the disk is empty, and the one before was the last copy
+	gone    bool // it was drained and removed: it is not started again
 
 	program link.Versions // that the program on it speaks; see installOne
 	spoke   link.Versions // that its last process spoke
@@ -57,27 +58,30 @@ type process struct {
 	thawed  int64    // when the last one ended
 	backlog []func() // what happened to it while it was frozen
 
-	ctx       context.Context
-	cancel    context.CancelFunc
-	fs        *mount
-	routines  []*routine
-	root      *actor.PID
-	ctl       *controller.Client
-	cell      *metadata.Cell
-	self      metadata.Broker // Epoch 0: not known yet
-	doubtful  bool            // what the last run wrote may be missing
-	replicas  *partition.Registry
-	keeper    *partition.Keeper
-	points    *partition.Checkpoints
-	tree      *actor.PID // the supervisor of the partitions; nil before
-	groups    *group.Coordinator
-	groupTree *actor.PID       // nil before
-	linked    bool             // others may connect to it
-	ended     func(*actor.PID) // called when a part of it has stopped; may be nil
-	serving   bool
-	speaks    link.Versions
-	leaving   bool
-	known     map[messages.TopicPartition]*watched
+	ctx           context.Context
+	cancel        context.CancelFunc
+	fs            *mount
+	routines      []*routine
+	root          *actor.PID
+	ctl           *controller.Client
+	endController func(*routine) // nil before it was begun
+	cell          *metadata.Cell
+	self          metadata.Broker // Epoch 0: not known yet
+	doubtful      bool            // what the last run wrote may be missing
+	replicas      *partition.Registry
+	keeper        *partition.Keeper
+	points        *partition.Checkpoints
+	cleaner       *partition.Cleaner
+	cleaning      *routine   // in which it runs
+	tree          *actor.PID // the supervisor of the partitions; nil before
+	groups        *group.Coordinator
+	groupTree     *actor.PID       // nil before
+	linked        bool             // others may connect to it
+	ended         func(*actor.PID) // called when a part of it has stopped; may be nil
+	serving       bool
+	speaks        link.Versions
+	leaving       bool
+	known         map[messages.TopicPartition]*watched
 
 	eyes    []eye // by broker id
 	active  bool  // its controller decides
@@ -155,7 +159,7 @@ func (p *process) failed(_ string, f supervision.Failure) {
 // to its disk: the store has not told what became of a transaction, or the process
 // was frozen and takes its disk for having been.
 func (p *process) allowed(cause error) bool {
-	return errors.Is(cause, errAnswerLost) ||
+	return p.s.babbled && strings.Contains(cause.Error(), "lacks committed records") || errors.Is(cause, errAnswerLost) || errors.Is(cause, errStoreRefuses) ||
 		p.thawed > 0 && p.s.now-p.thawed < 5*second && strings.Contains(cause.Error(), "the disk has not answered")
 }
 

@@ -135,16 +135,23 @@ func (p *producer) make(l *line) {
 		l.sequence = batch.AddSequence(l.sequence, int32(out.records))
 		f.ProducerID, f.ProducerEpoch, f.BaseSequence = p.id, 0, out.sequence
 	}
-	var key [8]byte
-	binary.BigEndian.PutUint64(key[:], uint64(out.number))
 	value := make([]byte, s.cfg.valueSize/2+s.rnd.client.IntN(s.cfg.valueSize))
 	for i := range value {
 		value[i] = byte(out.number) + byte(i)
 	}
 	now := epoch0 + s.now/millisecond
 	bu := batch.NewBuilder(f)
+	var number [8]byte
+	binary.BigEndian.PutUint64(number[:], uint64(out.number))
 	for i := range out.records {
-		bu.Add(now+int64(i), key[:], value)
+		key, kept := number[:], value
+		if s.model.books[l.tp].past != nil {
+			key = []byte{'k', byte(s.rnd.client.IntN(8))}
+			if s.rnd.client.IntN(6) == 0 {
+				kept = nil // a tombstone
+			}
+		}
+		bu.Add(now+int64(i), key, kept, batch.Header{Key: []byte("n"), Value: number[:]})
 	}
 	b := bu.Build(nil)
 	out.raw, out.crc = b, b.CRC()

@@ -142,6 +142,7 @@ func (s *Sim) set(o Options) {
 	for n := range s.cfg.nodes {
 		m := &machine{s: s, id: messages.BrokerID(n + 1)}
 		m.drift = s.rnd.node.Int64N(2*s.cfg.drift+1) - s.cfg.drift
+		m.rack = fmt.Sprint("rack", n%s.cfg.racks)
 		m.disk = newDisk(s, fmt.Sprint("disk", n+1))
 		s.machines = append(s.machines, m)
 	}
@@ -196,6 +197,7 @@ func (s *Sim) begin() {
 			s.consumers = append(s.consumers, s.newConsumer(n))
 		}
 		s.beginGroups()
+		s.insist()
 	})
 }
 

@@ -196,12 +196,21 @@ type seat struct{ p *process }
 var _ metadata.Store = seat{}
 
 // Load implements metadata.Store.
-func (w seat) Load(context.Context) (metadata.State, error) { return w.p.s.store.snapshot(), nil }
+func (w seat) Load(context.Context) (metadata.State, error) {
+	st := w.p.s.store
+	if st.s.cfg.answersLost && st.s.rnd.store.IntN(20) == 0 {
+		st.s.count("read that the store refused")
+		return metadata.State{}, errStoreRefuses
+	}
+	return st.snapshot(), nil
+}
 
 // Watch implements metadata.Store; nobody uses it here.
 func (w seat) Watch(context.Context, int64) (int64, error) {
 	return 0, errors.New("not in a simulation")
 }
+
+var errStoreRefuses = errors.New("the store refuses to be read")
 
 var errAnswerLost error = messages.E("commit metadata", messages.RequestTimedOut, "", errors.New("whether it was done is unknown"))
 

@@ -59,6 +59,16 @@ type Cleaning struct {
 // Stopped is closed when whoever carries the cleaning out must end it at once.
 func (c *Cleaning) Stopped() <-chan struct{} { return c.stopped }
 
+// IsStopped reports whether Stopped is closed.
+func (c *Cleaning) IsStopped() bool {
+	select {
+	case <-c.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Ended says that the log's files are not used any more by who carried it out. It
 // must be called exactly once.
 func (c *Cleaning) Ended() { close(c.ended) }
@@ -248,6 +258,9 @@ func (l *Log) stopCleaning() {
 		return
 	}
 	close(l.cleaning.stopped)
+	if l.o.Yield != nil {
+		l.o.Yield()
+	}
 	<-l.cleaning.ended
 	l.cleaning = nil
 }

@@ -66,6 +66,9 @@ type Options struct {
 	AcceptLoss bool
 	// MaxUnpacked bounds a compressed batch in bytes; 0: DefaultMaxUnpacked.
 	MaxUnpacked int
+	// Yield lets whoever carries out a cleaning go on, where all runs in one goroutine;
+	// nil everywhere else.
+	Yield func()
 }
 
 // Log is the log of one partition. See the package comment for who may call what.

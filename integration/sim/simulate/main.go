@@ -64,10 +64,18 @@ func many(from uint64, seeds, lines int, commit string, all bool) int {
 	}}.Run()
 	report.Write(os.Stdout)
 	if len(report.Failed) == 0 {
-		return 0
+		return missing(report.Missing())
 	}
 	sim.Explain(os.Stdout, report.Failed[0], commit, lines)
 	return 1
+}
+
+// missing says what has not come about, though it should have.
+func missing(list []string) int {
+	for _, what := range list {
+		fmt.Println("in no history:", what)
+	}
+	return min(len(list), 1)
 }
 
 // one runs one seed and prints what happens.
