@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,6 +137,71 @@ func sameOrError(t *testing.T, l *Log, written []batch.Batch) error {
 		}
 	}
 	return failed
+}
+
+// TestNothingIsPassedOverForDamage turns each bit of each batch's header, and reads at
+// each offset below each high watermark. What comes is the batch that was written
+// there, or an error: never nothing, or one that is further on.
+func TestNothingIsPassedOverForDamage(t *testing.T) {
+	o := quiet(vfs.NewMem(vfs.MemOptions{}))
+	o.Settings.SegmentBytes = 1000
+	m := newMaker()
+	written := m.batches(6, 3)
+	l := open(t, o, nil)
+	for _, b := range written {
+		appendAll(t, l, b)
+		flushed(t, l)
+	}
+	c := l.Checkpoint()
+	l.Close(false)
+	all, _ := bases(t, o.FS)
+	if len(all) < 3 {
+		t.Fatal(len(all), "segments")
+	}
+	at := 0 // in the segment
+	for _, b := range written {
+		if slices.Contains(all, b.BaseOffset()) {
+			at = 0
+		}
+		name := fileName(all[segmentAt(l.segs, b.BaseOffset())], ".log")
+		for bit := range batch.HeaderSize * 8 {
+			turn := flip(at*8 + bit)
+			change(t, o.FS, name, turn)
+			if damaged, err := Open(o, &c); err == nil {
+				eachOrError(t, damaged, written)
+				damaged.Close(false)
+			}
+			change(t, o.FS, name, turn)
+			if t.Failed() {
+				t.Fatalf("bit %d of the batch at %d", bit, b.BaseOffset())
+			}
+		}
+		at += len(b)
+	}
+}
+
+// eachOrError reads at each offset below each high watermark.
+func eachOrError(t *testing.T, l *Log, written []batch.Batch) {
+	for _, last := range written {
+		v := l.Publish(last.NextOffset())
+		for _, b := range written {
+			for at := b.BaseOffset(); at < b.NextOffset() && at < v.HighWatermark; at++ {
+				s, err := v.Read(at, 1, true)
+				if err != nil {
+					continue
+				}
+				if s == nil {
+					t.Errorf("nothing at %d below %d", at, v.HighWatermark)
+					continue
+				}
+				got, err := s.Bytes(nil)
+				s.Release()
+				if err != nil || string(got) != string(b) {
+					t.Errorf("another batch at %d below %d: %v", at, v.HighWatermark, err)
+				}
+			}
+		}
+	}
 }
 
 func TestCutOffTailsAreMissed(t *testing.T) {

@@ -61,10 +61,24 @@ func (l *Log) Publish(hw messages.Offset) *View {
 	return v
 }
 
+// edge is up to where a segment may be read: the batches before a position. They have
+// all of its offsets before another.
+type edge struct {
+	pos    int64
+	offset messages.Offset
+}
+
+// lacks says that the segment has no batch with an offset, if it should.
+func (e edge) lacks(offset messages.Offset) error {
+	if offset >= e.offset {
+		return nil
+	}
+	return &segment.Damage{Position: e.pos, Reason: fmt.Sprintf("no batch before it has offset %d", offset)}
+}
+
 // within pins segment i, or the one that compaction has put in its place, and
-// calls do with its indexes and the position that it may be read up to. It stays
-// pinned if do says so.
-func (v *View) within(i int, do func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (keep bool, err error)) error {
+// calls do with its indexes and its edge. It stays pinned if do says so.
+func (v *View) within(i int, do func(s *segment.Segment, f vfs.File, x segment.Index, to edge) (keep bool, err error)) error {
 	for {
 		s := v.segs[i].Current()
 		err := v.pinned(s, i, do)
@@ -74,15 +88,15 @@ func (v *View) within(i int, do func(s *segment.Segment, f vfs.File, x segment.I
 	}
 }
 
-func (v *View) pinned(s *segment.Segment, i int, do func(*segment.Segment, vfs.File, segment.Index, int64) (bool, error)) error {
+func (v *View) pinned(s *segment.Segment, i int, do func(*segment.Segment, vfs.File, segment.Index, edge) (bool, error)) error {
 	f, err := s.Pin()
 	if err != nil {
 		return err
 	}
 	keep := false
-	x, limit, err := v.bounds(s, f, i)
+	x, to, err := v.bounds(s, f, i)
 	if err == nil {
-		keep, err = do(s, f, x, limit)
+		keep, err = do(s, f, x, to)
 	}
 	if !keep {
 		s.Unpin()
@@ -90,25 +104,39 @@ func (v *View) pinned(s *segment.Segment, i int, do func(*segment.Segment, vfs.F
 	return err
 }
 
-// bounds are the indexes of s, in the place of segment i, and the position that it
-// may be read up to.
-func (v *View) bounds(s *segment.Segment, f vfs.File, i int) (segment.Index, int64, error) {
-	if s != v.segs[i] {
-		x := s.Peek()
-		p, err := s.Find(f, x, v.HighWatermark, s.Size())
-		return x, p.Position, err
-	}
+// bounds are the indexes and the edge of s, in the place of segment i.
+func (v *View) bounds(s *segment.Segment, f vfs.File, i int) (segment.Index, edge, error) {
+	next := v.HighWatermark
 	if i+1 < len(v.segs) {
-		return s.Peek(), s.Size(), nil
+		next = v.segs[i+1].Base()
 	}
-	if limit := v.limit.Load(); limit >= 0 {
-		return v.tail, limit, nil
+	switch limit := v.limit.Load(); {
+	case s != v.segs[i]:
+		x := s.Peek()
+		to, err := v.findEdge(s, f, x)
+		to.offset = min(to.offset, next)
+		return x, to, err
+	case i+1 < len(v.segs):
+		return s.Peek(), edge{s.Size(), next}, nil
+	case limit >= 0:
+		return v.tail, edge{limit, next}, nil
 	}
-	p, err := s.Find(f, v.tail, v.HighWatermark, s.Size())
-	if err == nil {
-		v.limit.Store(p.Position)
+	to, err := v.findEdge(s, f, v.tail)
+	if err == nil && to.offset == next {
+		v.limit.Store(to.pos)
 	}
-	return v.tail, p.Position, err
+	return v.tail, to, err
+}
+
+// findEdge looks for the high watermark in a segment. A batch in the midst of which it
+// lies can only be a gap that compaction has made longer, and is not read; or else it
+// is damaged.
+func (v *View) findEdge(s *segment.Segment, f vfs.File, x segment.Index) (edge, error) {
+	p, err := s.Find(f, x, v.HighWatermark, s.Size())
+	if err == nil && p.Base < v.HighWatermark {
+		_, err = s.Verify(f, p, p.End, p.End, v.epochOf)
+	}
+	return edge{p.Position, p.Base}, err
 }
 
 // Read gives a range of bytes that begins with the first batch that has records
@@ -181,9 +209,9 @@ const (
 
 // readFrom reads from segment i; the slice is nil if it has nothing at or after from.
 func (v *View) readFrom(i int, from messages.Offset, want reading) (slice *Slice, err error) {
-	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (bool, error) {
+	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, to edge) (bool, error) {
 		slice = spareSlices.Get().(*Slice)
-		found, err := v.choose(slice, s, f, x, from, limit, want)
+		found, err := v.choose(slice, s, f, x, from, to, want)
 		if !found || err != nil {
 			slice.free()
 			slice = nil
@@ -197,17 +225,20 @@ func (v *View) readFrom(i int, from messages.Offset, want reading) (slice *Slice
 
 // choose finds the ranges of a segment that are to be given out, and reports
 // whether there are any.
-func (v *View) choose(slice *Slice, s *segment.Segment, f vfs.File, x segment.Index, from messages.Offset, limit int64, want reading) (bool, error) {
+func (v *View) choose(slice *Slice, s *segment.Segment, f vfs.File, x segment.Index, from messages.Offset, to edge, want reading) (bool, error) {
 	for {
-		first, err := s.Find(f, x, from, limit)
-		if err != nil || first.Position == first.End {
+		first, err := s.Find(f, x, from, to.pos)
+		if err != nil {
 			return false, err
+		}
+		if first.Position == first.End {
+			return false, to.lacks(max(from, s.Base()))
 		}
 		most := want.max
 		if !want.hollow && s.Hollow() {
 			most = max(most, hollowAhead)
 		}
-		end, err := v.verified(s, f, x, first, most, limit)
+		end, err := v.verified(s, f, x, first, most, to.pos)
 		if err != nil {
 			return false, err
 		}
@@ -282,9 +313,9 @@ func (v *View) max(i int) (segment.Stamp, error) {
 // timeIn searches segment i.
 func (v *View) timeIn(i int, ts int64) (r record, err error) {
 	r = noRecord
-	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (bool, error) {
+	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, to edge) (bool, error) {
 		for from := v.LogStart; r == noRecord; {
-			p, err := s.FindTime(f, x, ts, from, limit)
+			p, err := s.FindTime(f, x, ts, from, to.pos)
 			if err != nil || p.Position == p.End {
 				return false, err
 			}
@@ -352,8 +383,8 @@ func (v *View) newest(i int) (newest segment.Stamp, err error) {
 	if s := v.segs[i]; 0 < i && i+1 < len(v.segs) && s.Current() == s {
 		return v.max(i) // all of it may be read
 	}
-	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, limit int64) (bool, error) {
-		newest, err = s.MaxBetween(f, x, v.LogStart, limit)
+	err = v.within(i, func(s *segment.Segment, f vfs.File, x segment.Index, to edge) (bool, error) {
+		newest, err = s.MaxBetween(f, x, v.LogStart, to.pos)
 		return false, err
 	})
 	return newest, err
