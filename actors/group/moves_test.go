@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"understudy/cluster/metadata"
 	"understudy/messages"
 	"understudy/persistence/vfs"
 )
@@ -57,6 +58,41 @@ func TestMembersGoOnWhenTheGroupMoves(t *testing.T) {
 
 // TestWhatWasCommittedSurvivesAPowerCut cuts the power while groups commit, again
 // and again: an offset whose commit was acknowledged never goes back.
+// TestACoordinatorThatMayHaveBeenReplacedShowsNoOffsets: it has been frozen, say. What
+// it knows may be old, and it must hear from its followers first.
+func TestACoordinatorThatMayHaveBeenReplacedShowsNoOffsets(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	if err := b.commit("g", 7); err != nil {
+		t.Fatal(err)
+	}
+	b.edit(func(e *metadata.Edit) { // the same epoch, but not alone, and nobody answers
+		for n, p := range b.cell.Image().Topic(topicName).Partitions {
+			p.Replicas, p.ISR = []messages.BrokerID{1, 2}, []messages.BrokerID{1, 2}
+			e.SetPartition(messages.TopicPartition{Topic: topicName, Partition: int32(n)}, p)
+		}
+	})
+	await := func(sure bool) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			found, err := b.groups.Offsets(ctx, Member{Group: "g", Generation: -1}, orders)
+			cancel()
+			switch {
+			case err == nil && found[orders[0]].Offset != 7:
+				t.Fatalf("committed is %v", found)
+			case err == nil && sure || messages.KindOf(err) == messages.CoordinatorLoadInProgress && !sure:
+				return
+			case time.Now().After(deadline):
+				t.Fatalf("still %v, %v", found, err)
+			}
+		}
+	}
+	await(false)
+	b.lead(1) // alone again
+	await(true)
+}
+
 func TestWhatWasCommittedSurvivesAPowerCut(t *testing.T) {
 	b := newBroker(t).start()
 	b.find("g0")

@@ -201,11 +201,35 @@ func (c *Coordinator) Offsets(ctx context.Context, m Member, tps []messages.Topi
 	if err := core.CheckName(op, m.Group, true); err != nil {
 		return nil, err
 	}
+	s, err := c.find(op, m.Group)
+	if err == nil {
+		err = s.confirm(ctx, op, m.Group)
+	}
+	if err != nil {
+		return nil, err
+	}
 	v, err := c.ask(ctx, op, m.Group, fetchOffsets{slices.Clone(tps)})
 	if err != nil {
 		return nil, err
 	}
 	return v.(map[messages.TopicPartition]Committed), nil
+}
+
+// confirm makes sure that this broker coordinates a group: one that was frozen until
+// another had taken its place would show offsets as they were before.
+func (s *shard) confirm(ctx context.Context, op, group string) error {
+	h := s.c.o.Partitions.Lookup(s.tp)
+	if h == nil {
+		return messages.E(op, messages.NotCoordinator, group, nil)
+	}
+	switch err := h.Confirm(ctx, s.epoch); {
+	case err == nil:
+		return nil
+	case messages.KindOf(err) == messages.RequestTimedOut:
+		return messages.E(op, messages.CoordinatorLoadInProgress, group, err)
+	default:
+		return messages.E(op, messages.NotCoordinator, group, err)
+	}
 }
 
 // DeleteOffsets implements Service.

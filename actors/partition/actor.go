@@ -147,6 +147,8 @@ func (r *replicaActor) handle(message any) {
 		r.assign(m.assignment)
 	case *deleteRecordsAsk:
 		r.machine.DeleteBefore(m)
+	case *confirmAsk:
+		r.machine.Confirm(m)
 	case *describeProducersAsk:
 		m.answer(r.machine.Producers(), nil)
 	case scan:

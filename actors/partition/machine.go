@@ -2,6 +2,7 @@ package partition
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"understudy/cluster/metadata"
@@ -244,6 +245,15 @@ func (m *Machine) Idle() bool {
 // DeleteBefore deletes records from the log's start; see Handle.DeleteRecords.
 func (m *Machine) DeleteBefore(a *deleteRecordsAsk) { m.core.DeleteBefore(a.question.before, a) }
 
+// Confirm makes sure that this replica leads; see Handle.Confirm.
+func (m *Machine) Confirm(a *confirmAsk) {
+	if now := m.core.Status().Epoch; a.question.epoch != now {
+		a.refuse(messages.E("confirm", messages.FencedLeaderEpoch, m.tp.String(), fmt.Errorf("epoch %d, now %d", a.question.epoch, now)))
+		return
+	}
+	m.core.Confirm(m.world.Clock()+a.question.timeout, a)
+}
+
 // Producers lists the idempotent producers that the log remembers.
 func (m *Machine) Producers() []producer.Info { return slices.Collect(m.log.Producers().All()) }
 
@@ -397,6 +407,8 @@ func (m *Machine) answer(a replica.Answer) {
 		asked.answer()
 	case *deleteRecordsAsk:
 		asked.answer(a.Base, a.Err)
+	case *confirmAsk:
+		asked.answer(struct{}{}, a.Err)
 	}
 }
 

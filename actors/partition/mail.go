@@ -57,8 +57,13 @@ func (a *ask[Q, A]) answer(value A, err error) { a.reply <- answer[A]{value, err
 type (
 	deleteRecords     struct{ before messages.Offset }
 	describeProducers struct{}
+	confirm           struct {
+		epoch   messages.LeaderEpoch
+		timeout int64 // ms
+	}
 
 	deleteRecordsAsk     = ask[deleteRecords, messages.Offset]
+	confirmAsk           = ask[confirm, struct{}]
 	describeProducersAsk = ask[describeProducers, []producer.Info]
 )
 
@@ -101,6 +106,19 @@ func receive[T any](ctx context.Context, from <-chan T) (got T, ok bool) {
 // for NoOffset, and returns the new log start offset.
 func (h *Handle) DeleteRecords(ctx context.Context, before messages.Offset) (messages.Offset, error) {
 	return request[deleteRecords, messages.Offset](ctx, h, "delete records", deleteRecords{before})
+}
+
+// confirmTime is how long the in-sync set has to answer, ms: a member that does not
+// is out of it by then, or another leads.
+const confirmTime = 5000
+
+// Confirm returns when it is sure that the replica led in an epoch when it was called:
+// what is read of it afterwards is not older than what any other leader had committed
+// before. It fails with the kind NotLeader or FencedLeaderEpoch if another leads, and
+// with RequestTimedOut if that could not be found out in time.
+func (h *Handle) Confirm(ctx context.Context, epoch messages.LeaderEpoch) error {
+	_, err := request[confirm, struct{}](ctx, h, "confirm", confirm{epoch, confirmTime})
+	return err
 }
 
 // Producers lists the idempotent producers that the partition remembers.

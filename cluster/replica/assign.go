@@ -112,12 +112,12 @@ func (r *Replica) stepDown(newer messages.LeaderEpoch, from messages.BrokerID, c
 
 // release answers everybody who waits with an error, and says how many they were.
 func (r *Replica) release(err error) int {
-	n := r.lead.waiting.len() + r.lead.deletes.len()
-	for w := range r.lead.waiting.drain() {
-		r.answer(w, err)
-	}
-	for w := range r.lead.deletes.drain() {
-		r.answer(w, err)
+	n := 0
+	for _, q := range []*waiters{&r.lead.waiting, &r.lead.deletes, &r.lead.confirms} {
+		n += q.len()
+		for w := range q.drain() {
+			r.answer(w, err)
+		}
 	}
 	return n
 }

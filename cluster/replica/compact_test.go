@@ -71,6 +71,11 @@ func (d *disk) covered(rec record) bool {
 	})
 }
 
+// holds reports whether a record is there, or a gap where it was, or was deleted.
+func (d *disk) holds(rec record) bool {
+	return rec.next <= d.start || d.covered(rec) || slices.ContainsFunc(d.batches, func(b batch.Batch) bool { return recordOf(b).id == rec.id })
+}
+
 // replaced reports whether a later record that is committed has the same key, so
 // that compaction may have removed this one.
 func (w *world) replaced(rec record) bool {

@@ -10,7 +10,7 @@
 // One actor owns a Replica and does, forever:
 //
 //	for each input that has come {
-//		r.Propose(…)    // from producers;  r.Await, r.DeleteBefore
+//		r.Propose(…)    // from producers;  r.Await, r.DeleteBefore, r.Confirm
 //		r.Receive(…)    // from other replicas
 //		r.Assign(…)     // from the metadata;  r.Configure, r.Refused
 //		r.Flushed(…)    // from the log;  r.Loaded, r.Trimmed

@@ -50,7 +50,7 @@ type Effects struct {
 	// served as by a leader.
 	Publish bool
 
-	// Answers go to those who called Propose, Await and DeleteBefore, each
+	// Answers go to those who called Propose, Await, DeleteBefore and Confirm, each
 	// exactly once. After Append: a producer with acks=1 is told that the leader
 	// has appended.
 	Answers []Answer
@@ -99,7 +99,7 @@ type Outgoing struct {
 	Message Message
 }
 
-// Answer is the end of a Proposal, an Await or a DeleteBefore.
+// Answer is the end of a Proposal, an Await, a DeleteBefore or a Confirm.
 type Answer struct {
 	Token any // as given
 

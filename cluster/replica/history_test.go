@@ -24,7 +24,7 @@ var (
 func TestHistories(t *testing.T) {
 	total := runHistories(t, *historiesFlag, false)
 	for _, what := range []string{
-		"acked", "compacted", "BecameLeader", "SteppedDown", "Truncated", "ISRProposed", "ISRChanged", "ISRRefused", "Resigned", "deleted",
+		"acked", "compacted", "BecameLeader", "SteppedDown", "Truncated", "ISRProposed", "ISRChanged", "ISRRefused", "Resigned", "deleted", "confirmed",
 		"answer: not leader", "answer: not enough in-sync replicas", "answer: not enough in-sync replicas after append", "answer: request timed out",
 	} {
 		t.Logf("%8d  %s", total[what], what)
@@ -157,8 +157,10 @@ func (h *history) step() {
 		if n.up && len(n.reads) > 0 {
 			h.load(n)
 		}
-	case p < 99:
+	case p < 97:
 		h.control()
+	case p < 99:
+		h.makeSure(n)
 	default:
 		h.deleteRecords(n)
 	}
@@ -312,6 +314,18 @@ func (h *history) deleteRecords(n *node) {
 	s := n.r.Status()
 	n.r.DeleteBefore(s.LogStart+h.rnd.Int64N(s.HighWatermark-s.LogStart+1), req)
 	h.perform(n)
+}
+
+func (h *history) makeSure(n *node) {
+	if !n.up {
+		return
+	}
+	h.seq++
+	deadline := int64(0)
+	if h.rnd.IntN(4) == 0 {
+		deadline = h.now + 1000
+	}
+	h.confirm(n, &request{name: fmt.Sprint("c", h.seq), id: h.seq}, deadline)
 }
 
 func (h *history) fault(n *node) {

@@ -116,12 +116,22 @@ func (w *world) checkCopies(leader *node, rec record) {
 	}
 	copies := 0
 	for _, n := range w.nodes {
-		if n.disk.durable >= rec.next && (n.disk.covered(rec) || slices.ContainsFunc(n.disk.batches, func(b batch.Batch) bool { return recordOf(b).id == rec.id })) {
+		if n.disk.durable >= rec.next && n.disk.holds(rec) {
 			copies++
 		}
 	}
 	if copies < min(w.settings.MinInSync, len(w.nodes)) {
 		w.wrong("%v is acknowledged with %d copies on disk", rec, copies)
+	}
+}
+
+// checkConfirmed: who was sure to lead has what was committed when it was asked.
+func (w *world) checkConfirmed(leader *node, known []record) {
+	if w.lossy || len(known) == 0 {
+		return
+	}
+	if last := known[len(known)-1]; !leader.disk.holds(last) {
+		w.wrong("%d is sure to lead, and has not got %v", leader.id, last)
 	}
 }
 

@@ -53,6 +53,7 @@ func (r *Replica) changeISR(previous []messages.BrokerID) {
 	r.failBelowMin()
 	r.advance()
 	r.answerDeletes()
+	r.answerConfirms()
 	r.reviewISR()
 }
 

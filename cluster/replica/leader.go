@@ -18,6 +18,9 @@ type leading struct {
 	waiting waiters // acks=all, for the high watermark
 	deletes waiters // for the low watermark
 
+	round    int64   // of questions by which it makes sure that it leads
+	confirms waiters // for rounds that all members have answered
+
 	pending  *ISRChange // asked for, not long ago, outcome not known
 	last     *ISRChange // the last that was asked for on this revision
 	asked    timer      // since when the controller owes an answer
@@ -149,6 +152,44 @@ func (r *Replica) answerDeletes() {
 	}
 }
 
+// Confirm is answered when it is sure that this replica led when it was called: each
+// member of the in-sync set has said since that it knows of no newer epoch. A leader
+// that has been frozen may have been replaced without knowing it; what it appends then
+// is never committed, but what it only shows may be old (Ongaro and Ousterhout, "In
+// Search of an Understandable Consensus Algorithm", section 8, on reads).
+func (r *Replica) Confirm(deadline int64, token any) {
+	if kind := r.Refusal(messages.AcksLeader); kind != messages.Unknown {
+		r.refuse("confirm", kind, token)
+		return
+	}
+	r.lead.round++
+	for _, f := range r.lead.followers {
+		if f.counts() && f.probe == 0 {
+			f.ask = true
+		}
+	}
+	r.lead.confirms.add(waiter{until: messages.Offset(r.lead.round), base: messages.NoOffset, deadline: deadline, token: token})
+	r.answerConfirms()
+}
+
+// answerConfirms answers those whose round all members have answered. Who has only
+// answered an earlier one is asked again.
+func (r *Replica) answerConfirms() {
+	if r.lead.confirms.len() == 0 {
+		return
+	}
+	heard := r.lead.round
+	for _, f := range r.lead.followers {
+		if f.counts() {
+			heard = min(heard, f.heard)
+			f.ask = f.ask || f.heard < r.lead.round && f.probe == 0
+		}
+	}
+	for w := range r.lead.confirms.reached(messages.Offset(heard)) {
+		r.answer(w, nil)
+	}
+}
+
 func (r *Replica) answer(w waiter, err error) {
 	r.out.Answers = append(r.out.Answers, Answer{Token: w.token, Base: w.base, LogStart: r.start, Err: err})
 }
@@ -221,6 +262,9 @@ func (r *Replica) receiveReply(from messages.BrokerID, m *Message) {
 	}
 	fresh := m.Probe != 0 && m.Probe == f.probe
 	f.failed = f.failed && !fresh
+	if fresh {
+		f.heard = f.asking
+	}
 	switch m.Type {
 	case TypeAck:
 		r.receiveAck(f, m, fresh)
@@ -245,6 +289,7 @@ func (r *Replica) receiveReply(from messages.BrokerID, m *Message) {
 	}
 	r.advance()
 	r.answerDeletes()
+	r.answerConfirms()
 }
 
 // receiveAck takes note of how far a follower has come.
@@ -310,18 +355,25 @@ func (r *Replica) goBack(f *progress, m *Message) {
 
 // tickLeader repeats what was not answered and gives up what takes too long.
 func (r *Replica) tickLeader() {
-	if r.lead.waiting.len() > 0 {
-		timeout := messages.E("produce", messages.RequestTimedOut, r.tp.String(), nil)
-		for w := range r.lead.waiting.expired(r.now) {
-			r.answer(w, timeout)
-		}
-	}
+	r.expire("produce", &r.lead.waiting)
+	r.expire("confirm", &r.lead.confirms)
 	for _, f := range r.lead.followers {
 		r.tickFollower(f)
 	}
 	r.tickISR()
 	r.reviewISR()
 	r.advance()
+}
+
+// expire gives up those who have waited for too long.
+func (r *Replica) expire(op string, q *waiters) {
+	if q.len() == 0 {
+		return
+	}
+	timeout := messages.E(op, messages.RequestTimedOut, r.tp.String(), nil)
+	for w := range q.expired(r.now) {
+		r.answer(w, timeout)
+	}
 }
 
 // tickFollower asks a follower that owes an answer, and tells it the news.
@@ -345,13 +397,14 @@ func (r *Replica) tickFollower(f *progress) {
 // owes reports whether a follower that works will say something.
 func (r *Replica) owes(f *progress) bool {
 	return !f.streaming || f.probe != 0 || f.match(r.settings.WriteCaching) < f.next ||
-		r.lead.deletes.len() > 0 && f.counts() && f.start < r.start
+		r.lead.deletes.len() > 0 && f.counts() && f.start < r.start ||
+		r.lead.confirms.len() > 0 && f.counts() && f.heard < r.lead.round
 }
 
 // idleLeader reports that nobody is waiting for anything.
 func (r *Replica) idleLeader() bool {
 	l := &r.lead
-	if l.pending != nil || l.waiting.len()+l.deletes.len() > 0 {
+	if l.pending != nil || l.waiting.len()+l.deletes.len()+l.confirms.len() > 0 {
 		return false
 	}
 	for _, f := range l.followers {

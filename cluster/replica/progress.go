@@ -75,6 +75,8 @@ type progress struct {
 	readLater         bool   // the last one brought nothing: not before the next Tick
 
 	probe    uint32 // the question that is outstanding; 0: none
+	asking   int64  // the newest round of questions that it belongs to: see Confirm
+	heard    int64  // and that of the last that was answered
 	ask      bool   // a question is to be sent
 	tell     bool   // the high watermark or the log start is to be sent
 	owing    timer  // since when an answer has been owed
@@ -286,7 +288,7 @@ func (r *Replica) sendAppend(f *progress, batches []batch.Batch) {
 	}
 	if f.ask {
 		if f.probe == 0 {
-			f.probe = r.number()
+			f.probe, f.asking = r.number(), r.lead.round
 			f.floorAppended, f.floorDurable = f.appended, f.durable
 		}
 		m.Probe = f.probe // asked again, any answer will do

@@ -24,6 +24,7 @@ func init() {
 		"propose":   cmdPropose,   // propose ID NAME [acks=] [records=] [size=] [deadline=]
 		"await":     cmdAwait,     // await ID NAME base= last=: a duplicate
 		"delete":    cmdDelete,    // delete ID NAME before=
+		"confirm":   cmdConfirm,   // confirm ID NAME [deadline=]: it makes sure that it leads
 		"trim":      cmdTrim,      // trim ID START: retention deletes what lies before
 		"compact":   cmdCompact,   // compact ID NAME...: compaction on that node removes what was so named
 		"stop":      cmdStop,      // stop ID: its replica is closed
@@ -148,6 +149,10 @@ func cmdDelete(s *script, c call) {
 	req.deletes = true
 	n.r.DeleteBefore(c.key("before", -1), req)
 	s.perform(n)
+}
+
+func cmdConfirm(s *script, c call) {
+	s.confirm(c.node(0), s.request(c.node(0), c.arg(1)), c.key("deadline", 0))
 }
 
 func cmdTrim(s *script, c call) {

@@ -8,7 +8,7 @@ import (
 
 // waiter is a request that waits for an offset to be reached.
 type waiter struct {
-	until    messages.Offset // answered when the high watermark (of deletes: the low watermark) is at least this
+	until    messages.Offset // answered when the high watermark (of deletes: the low watermark; of confirms: the round) is at least this
 	base     messages.Offset // for the answer
 	deadline int64           // on Tick's clock; 0: none
 	token    any

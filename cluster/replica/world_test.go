@@ -326,6 +326,10 @@ func (w *world) answered(n *node, a replica.Answer) {
 	case req.deletes:
 		w.seen["deleted"]++
 		w.trace("%d answers %s: low watermark %d", n.id, req.name, a.Base)
+	case req.confirms:
+		w.seen["confirmed"]++
+		w.trace("%d answers %s: it leads", n.id, req.name)
+		w.checkConfirmed(n, req.known)
 	default:
 		w.trace("%d answers %s: offset %d", n.id, req.name, a.Base)
 		if req.acks == messages.AcksAll {
@@ -346,6 +350,9 @@ type request struct {
 	records int
 	acks    messages.Acks
 	deletes bool
+
+	confirms bool
+	known    []record // of a confirm: what was committed when it was asked for
 }
 
 // makeBatch is a batch of records whose payload is its id, filled up to size.
@@ -373,6 +380,14 @@ func (w *world) propose(n *node, req *request, size int, deadline int64) {
 }
 
 // deliver hands the i-th packet over, unless its link is cut.
+// confirm has a replica make sure that it leads.
+func (w *world) confirm(n *node, req *request, deadline int64) {
+	req.confirms, req.known = true, slices.Clone(w.committed)
+	n.open[req] = true
+	n.r.Confirm(deadline, req)
+	w.perform(n)
+}
+
 func (w *world) deliver(i int) {
 	p := w.net[i]
 	w.net = slices.Delete(w.net, i, i+1)
