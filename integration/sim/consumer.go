@@ -52,6 +52,7 @@ type fetched struct {
 	err       error
 	bytes     []byte
 	start, hw messages.Offset
+	suspect   bool // the disk it was read from
 }
 
 // poll fetches what follows.
@@ -67,7 +68,9 @@ func (c *consumer) poll(at *position) {
 	}
 	from := at.next
 	c.ask(to.id, s.cfg.requestTimeout, func(p *process, reply func(any)) {
-		reply(p.fetch(at.tp, from, to.epoch))
+		got := p.fetch(at.tp, from, to.epoch)
+		got.suspect = p.m.disk.suspect()
+		reply(got)
 	}, func(err error, value any) {
 		wait := s.cfg.pollPause/2 + s.rnd.client.Int64N(s.cfg.pollPause)
 		got, ok := value.(fetched)
@@ -81,7 +84,7 @@ func (c *consumer) poll(at *position) {
 			c.forget(at.tp)
 		}
 		if ok && !at.ended {
-			c.take(at, got, s.machines[to.id-1])
+			c.take(at, got)
 		}
 		if len(got.bytes) > 0 {
 			wait = 5 * millisecond
@@ -143,7 +146,7 @@ func endOf(raw []byte, from messages.Offset) messages.Offset {
 }
 
 // take compares what has come with what was committed.
-func (c *consumer) take(at *position, got fetched, from *machine) {
+func (c *consumer) take(at *position, got fetched) {
 	s := c.s
 	b := s.model.books[at.tp]
 	if got.err != nil {
@@ -168,7 +171,7 @@ func (c *consumer) take(at *position, got fetched, from *machine) {
 			s.wrong("int-poll-skip", "%s: %v at %d, after %d", c.label, at.tp, one.BaseOffset(), at.next)
 			return
 		}
-		if !c.compare(b, at, one, from) {
+		if !c.compare(b, at, one, got.suspect) {
 			return
 		}
 		s.notes.read(c.name(), at.tp, one, at.next)
@@ -178,8 +181,8 @@ func (c *consumer) take(at *position, got fetched, from *machine) {
 	}
 }
 
-// compare compares a batch that has come from a node.
-func (c *consumer) compare(b *book, at *position, one batch.Batch, from *machine) bool {
+// compare compares a batch that has come, from a disk that is suspect or not.
+func (c *consumer) compare(b *book, at *position, one batch.Batch, suspect bool) bool {
 	s := c.s
 	if b.lossy {
 		return true
@@ -187,8 +190,9 @@ func (c *consumer) compare(b *book, at *position, one batch.Batch, from *machine
 	rec, found := b.at(one.BaseOffset())
 	number := numberOf(one)
 	switch {
-	case !found && one.BaseOffset() >= b.end() && from.disk.suspect():
+	case !found && one.BaseOffset() >= b.end() && suspect:
 		s.count("read before the model could") // who commits it has something before that cannot be read
+		b.early = append(b.early, record{number: number, base: one.BaseOffset(), next: one.NextOffset(), epoch: one.LeaderEpoch()})
 		return true
 	case !found:
 		s.wrong("read-uncommitted", "%s: %v at %d is batch %d, and nothing is committed there", c.label, at.tp, one.BaseOffset(), number)

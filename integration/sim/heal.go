@@ -250,22 +250,14 @@ func (s *Sim) final() {
 	s.count("histories")
 }
 
-// complete checks that everything that was acknowledged is committed, in its place.
+// complete checks that everything that was acknowledged or read is committed, in its place.
 func (s *Sim) complete(b *book) {
 	if b.lossy {
 		return
 	}
-	numbers := make([]int64, 0, len(b.acked))
-	for number := range b.acked {
-		numbers = append(numbers, number)
-	}
-	slices.Sort(numbers)
-	for _, number := range numbers {
-		rec := b.acked[number]
-		if now, found := b.at(rec.base); !found || now.number != rec.number || now.base != rec.base || now.next != rec.next {
-			s.wrong("lost-write", "%v: %v was acknowledged, and %v is there", b.tp, rec, now)
-			return
-		}
+	if name, text := b.broken(); name != "" {
+		s.wrong(name, "%s", text)
+		return
 	}
 	p := s.machines[s.store.image.Partition(b.tp).Leader-1].proc
 	if end := p.replicas.Lookup(b.tp).View().Log.End; end < b.end() {

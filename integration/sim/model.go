@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 
@@ -35,7 +36,8 @@ type book struct {
 	where     map[int64]int // by number of the batch: how often it is committed
 	last      map[int]int64 // by producer: the order of its last batch
 	acked     map[int64]record
-	past      *past // nil: its logs are not compacted
+	early     []record // what consumers read before any replica could show it
+	past      *past    // nil: its logs are not compacted
 }
 
 // record is a batch that was committed.
@@ -299,6 +301,28 @@ func (b *book) at(offset messages.Offset) (record, bool) {
 // that begins after it cannot know it.
 func (b *book) deleted(number int64) bool {
 	return b.where[number] > 0 && slices.ContainsFunc(b.committed, func(r record) bool { return r.number == number && r.next <= b.start })
+}
+
+// broken says which promise was broken with what clients were told; "": none. All
+// that is committed must be known.
+func (b *book) broken() (name, text string) {
+	for _, number := range slices.Sorted(maps.Keys(b.acked)) {
+		rec := b.acked[number]
+		if now, found := b.at(rec.base); !found || !now.is(rec) {
+			return "lost-write", fmt.Sprintf("%v: %v was acknowledged, and %v is there", b.tp, rec, now)
+		}
+	}
+	for _, rec := range b.early {
+		if now, found := b.at(rec.base); found && !now.is(rec) || !found && rec.base >= b.start {
+			return "read-uncommitted", fmt.Sprintf("%v: %v was read, and %v is there", b.tp, rec, now)
+		}
+	}
+	return "", ""
+}
+
+// is reports whether it is the same batch, in the same place.
+func (r record) is(other record) bool {
+	return r.number == other.number && r.base == other.base && r.next == other.next
 }
 
 // end is up to where anything is known to be committed.
