@@ -36,8 +36,9 @@ type book struct {
 	where     map[int64]int // by number of the batch: how often it is committed
 	last      map[int]int64 // by producer: the order of its last batch
 	acked     map[int64]record
-	early     []record // what consumers read before any replica could show it
-	past      *past    // nil: its logs are not compacted
+	began     map[*machine]messages.Offset // where logs begin that were filled anew
+	early     []record                     // what consumers read before any replica could show it
+	past      *past                        // nil: its logs are not compacted
 }
 
 // record is a batch that was committed.
@@ -64,7 +65,7 @@ func newModel(s *Sim) *model { return &model{s: s, books: map[messages.TopicPart
 func (m *model) open(tp messages.TopicPartition, t *topic) *book {
 	b := &book{
 		tp: tp, lossy: t.lossy, trims: t.trims,
-		leaders: map[messages.LeaderEpoch]*process{}, where: map[int64]int{}, last: map[int]int64{}, acked: map[int64]record{},
+		leaders: map[messages.LeaderEpoch]*process{}, where: map[int64]int{}, last: map[int]int64{}, acked: map[int64]record{}, began: map[*machine]messages.Offset{},
 	}
 	if t.compacts {
 		b.past = &past{latest: map[string]messages.Offset{}}
@@ -249,6 +250,8 @@ func (m *model) commits(p *process, b *book, rec record, one batch.Batch) {
 	case out == nil || out.tp != b.tp || int64(out.records) != rec.next-rec.base || out.crc != one.CRC() && one.TimestampType() == batch.CreateTime:
 		m.s.wrong("corrupt-read", "node %d: %v at %d is not what anybody sent: %v", p.m.id, b.tp, rec.base, rec)
 		return
+	case out.idempotent && b.where[rec.number] > 0 && b.before(rec.number, b.began[p.m]):
+		m.s.count("batch committed again where the first was deleted before")
 	case out.idempotent && b.where[rec.number] > 0:
 		m.s.wrong("duplicate", "node %d: %v commits %v, which is committed already", p.m.id, b.tp, rec)
 	case out.idempotent && out.order <= b.last[out.producer]:
@@ -299,8 +302,13 @@ func (b *book) at(offset messages.Offset) (record, bool) {
 
 // deleted reports whether a batch was committed, and is not there any more: a replica
 // that begins after it cannot know it.
-func (b *book) deleted(number int64) bool {
-	return b.where[number] > 0 && slices.ContainsFunc(b.committed, func(r record) bool { return r.number == number && r.next <= b.start })
+func (b *book) deleted(number int64) bool { return b.before(number, b.start) }
+
+// before reports whether a batch was committed before an offset. A log that begins there
+// knows nothing of its producer, unless by later batches: what producers have written is
+// replicated with their records, as in Kafka.
+func (b *book) before(number int64, offset messages.Offset) bool {
+	return b.where[number] > 0 && slices.ContainsFunc(b.committed, func(r record) bool { return r.number == number && r.next <= offset })
 }
 
 // broken says which promise was broken with what clients were told; "": none. All
@@ -376,6 +384,9 @@ func (m *model) event(p *process, tp messages.TopicPartition, e replica.Event) {
 	case replica.BecameLeader:
 		m.leads(p, b, e)
 	case replica.Truncated:
+		if e.All {
+			b.began[p.m] = e.To
+		}
 		if e.Lost && !b.lossy {
 			m.s.wrong("truncated-below-high-watermark", "node %d: %v %v", p.m.id, tp, e)
 		}
