@@ -23,8 +23,8 @@ type recovery struct {
 	all   bool // scan from the start
 
 	next    messages.Offset      // what the next batch must begin with
-	began   messages.Offset      // where scanning began, NoOffset before
-	epochs  []replica.EpochStart // of the batches that were scanned
+	began   messages.Offset      // from where on all was scanned, NoOffset before
+	epochs  []replica.EpochStart // of the batches since then
 	scanned []*segment.Segment
 	exists  bool // there is a directory
 	foreign bool // nothing of what this package writes beside a log is there
@@ -277,8 +277,7 @@ func (r *recovery) readSegment(i int, f file) (end int64, damage, err error) {
 			known, err = r.endsAt(s, r.files[i+1].base)
 		}
 		if known || err != nil {
-			r.next = r.files[i+1].base
-			r.began, r.epochs = messages.NoOffset, nil // those of what was durable are known
+			r.skip(r.files[i+1].base)
 			return f.size, nil, err
 		}
 		r.next = f.base
@@ -291,9 +290,16 @@ func (r *recovery) readSegment(i int, f file) (end int64, damage, err error) {
 		} else if right, err := r.atClaim(s); err != nil || !right {
 			return r.scanAll(s, err)
 		}
-		from, r.next = r.claim.pos, r.claim.offset
+		from = r.claim.pos
+		r.skip(r.claim.offset)
 	}
 	return r.scan(s, from, f.size)
+}
+
+// skip goes on at an offset without reading what lies before. It was durable, and with it
+// its epochs: of those, the file counts, and not what was scanned of some segment before.
+func (r *recovery) skip(to messages.Offset) {
+	r.next, r.began, r.epochs = to, messages.NoOffset, nil
 }
 
 // atClaim reports whether a batch begins where the claim says that its offset is.

@@ -15,21 +15,21 @@ import (
 	"understudy/persistence/vfs"
 )
 
-// few is a log of several small segments with few keys, of some epochs and two
-// producers, and what is in it.
+// few is a log of several small segments with few keys, of two producers and some
+// epochs, of which the last begins within the last segment; and what is in it.
 func few(t testing.TB, o Options) (*Log, []batch.Batch) {
 	t.Helper()
 	l, m := open(t, o, nil), newMaker()
 	m.keys, m.size = 10, 64
 	var written []batch.Batch
 	for i := range 90 {
-		m.producer, m.sequence, m.epoch = int64(i%3)-1, int32(m.next), int32(i/20)
+		m.producer, m.sequence, m.epoch = int64(i%3)-1, int32(m.next), int32(i/20+i/88)
 		written = append(written, m.batch(1+i%4))
 		appendAll(t, l, written[i])
 	}
 	flushed(t, l)
-	if len(l.segs) < 6 {
-		t.Fatalf("only %d segments", len(l.segs))
+	if len(l.segs) < 6 || l.active().Base() >= written[88].BaseOffset() {
+		t.Fatalf("only %d segments, the last from %d on", len(l.segs), l.active().Base())
 	}
 	return l, written
 }
@@ -60,13 +60,18 @@ func writeFiles(t testing.TB, fs vfs.FS, files map[string][]byte) {
 }
 
 // TestRecoveryFinishesASwap brings back what a power cut may bring back of the
-// segments whose place others have taken.
+// segments whose place others have taken, up to the one that is written to.
 func TestRecoveryFinishesASwap(t *testing.T) {
 	for round := range 40 {
 		rnd := rand.New(rand.NewPCG(uint64(round), 1))
 		o := compacted(vfs.NewMem(vfs.MemOptions{}), 3000)
 		l, written := few(t, o)
 		before, c := copyFiles(t, o.FS), l.Checkpoint()
+		if round%4 < 2 {
+			s := l.current()
+			s.SegmentBytes *= 10 // all is put together
+			l.Configure(s)
+		}
 		stats := mustClean(t, l, 0, l.End())
 		if stats.Made >= stats.Segments {
 			t.Fatalf("nothing was put together: %+v", stats)
@@ -92,6 +97,9 @@ func TestRecoveryFinishesASwap(t *testing.T) {
 		if got, _ := bases(t, o.FS); !slices.Equal(got, after) {
 			t.Fatalf("segments %v, want %v", got, after)
 		}
+		l.Close(false)
+		l = open(t, o, known)
+		compareCompacted(t, l, written, 0, "opened once more")
 		l.Close(false)
 	}
 }
@@ -417,8 +425,8 @@ func TestFlippedBitsOfACompactedLog(t *testing.T) {
 func TestEpochsBelowTheLogStartAreForgotten(t *testing.T) {
 	o := compacted(vfs.NewMem(vfs.MemOptions{}), 3000)
 	l, _ := few(t, o)
-	inside := 0
-	for _, e := range l.Epochs() {
+	inside, epochs := 0, l.Epochs()
+	for _, e := range epochs[:len(epochs)-1] {
 		if err := l.SetStart(e.Start); err != nil {
 			t.Fatal(err)
 		}
