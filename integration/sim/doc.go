@@ -46,8 +46,8 @@
 // routine.go are how actors and a node's goroutines run in it. process.go,
 // boot.go, member.go, watch.go and govern.go are a node; links.go, store.go and
 // disk.go what is around it; producer.go and consumer.go the clients; coordinate.go,
-// group.go, groupmember.go and groupclient.go consumer groups; model.go and ledger.go
-// the checks, compacted.go those of compacted logs; faults.go what goes wrong,
+// group.go, groupmember.go and groupclient.go consumer groups; model.go, book.go and
+// ledger.go the checks, compacted.go those of compacted logs; faults.go what goes wrong,
 // versions.go upgrades among it; admin.go, operator.go and errand.go what people ask
 // for; heal.go and alone.go how it ends.
 package sim

@@ -3,7 +3,6 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
 
@@ -24,30 +23,6 @@ type model struct {
 	buf   []byte
 }
 
-// book is what is known of one partition.
-type book struct {
-	tp        messages.TopicPartition
-	lossy     bool     // what was committed may be lost: it is not checked
-	brokers   bool     // brokers write it: what was sent is not known
-	trims     bool     // records may be deleted from the start
-	committed []record // what any replica ever had below its high watermark, by offset
-	start     messages.Offset
-	leaders   map[messages.LeaderEpoch]*process
-	where     map[int64]int // by number of the batch: how often it is committed
-	last      map[int]int64 // by producer: the order of its last batch
-	acked     map[int64]record
-	began     map[*machine]messages.Offset // where logs begin that were filled anew
-	early     []record                     // what consumers read before any replica could show it
-	past      *past                        // nil: its logs are not compacted
-}
-
-// record is a batch that was committed.
-type record struct {
-	number     int64
-	base, next messages.Offset
-	epoch      messages.LeaderEpoch
-}
-
 // watched is what was last seen of a process's replica.
 type watched struct {
 	handle  *partition.Handle
@@ -65,7 +40,8 @@ func newModel(s *Sim) *model { return &model{s: s, books: map[messages.TopicPart
 func (m *model) open(tp messages.TopicPartition, t *topic) *book {
 	b := &book{
 		tp: tp, lossy: t.lossy, trims: t.trims,
-		leaders: map[messages.LeaderEpoch]*process{}, where: map[int64]int{}, last: map[int]int64{}, acked: map[int64]record{}, began: map[*machine]messages.Offset{},
+		leaders: map[messages.LeaderEpoch]*process{}, where: map[int64]int{}, last: map[int]int64{}, acked: map[int64]record{},
+		began: map[*disk]messages.Offset{},
 	}
 	if t.compacts {
 		b.past = &past{latest: map[string]messages.Offset{}}
@@ -243,6 +219,10 @@ func (m *model) commits(p *process, b *book, rec record, one batch.Batch) {
 		b.past.note(one)
 	}
 	out := m.of(rec.number)
+	if !b.brokers && out != nil && out.idempotent && out.order <= b.last[out.producer] && m.unknown(b, out.producer, rec.epoch) {
+		m.s.count("batch committed again where the first was deleted before")
+		m.forget(b, out.producer)
+	}
 	switch {
 	case b.brokers:
 		b.committed = append(b.committed, rec)
@@ -250,8 +230,6 @@ func (m *model) commits(p *process, b *book, rec record, one batch.Batch) {
 	case out == nil || out.tp != b.tp || int64(out.records) != rec.next-rec.base || out.crc != one.CRC() && one.TimestampType() == batch.CreateTime:
 		m.s.wrong("corrupt-read", "node %d: %v at %d is not what anybody sent: %v", p.m.id, b.tp, rec.base, rec)
 		return
-	case out.idempotent && b.where[rec.number] > 0 && b.before(rec.number, b.began[p.m]):
-		m.s.count("batch committed again where the first was deleted before")
 	case out.idempotent && b.where[rec.number] > 0:
 		m.s.wrong("duplicate", "node %d: %v commits %v, which is committed already", p.m.id, b.tp, rec)
 	case out.idempotent && out.order <= b.last[out.producer]:
@@ -281,64 +259,6 @@ func numberOf(one batch.Batch) int64 {
 		}
 	}
 	return -1
-}
-
-// numberOf is what tells a batch from others: its producer's number, if there is one.
-func (b *book) numberOf(one batch.Batch) int64 {
-	if b.brokers {
-		return int64(one.CRC())
-	}
-	return numberOf(one)
-}
-
-// at finds what is committed at an offset.
-func (b *book) at(offset messages.Offset) (record, bool) {
-	i := sort.Search(len(b.committed), func(i int) bool { return b.committed[i].next > offset })
-	if i == len(b.committed) || b.committed[i].base > offset {
-		return record{}, false
-	}
-	return b.committed[i], true
-}
-
-// deleted reports whether a batch was committed, and is not there any more: a replica
-// that begins after it cannot know it.
-func (b *book) deleted(number int64) bool { return b.before(number, b.start) }
-
-// before reports whether a batch was committed before an offset. A log that begins there
-// knows nothing of its producer, unless by later batches: what producers have written is
-// replicated with their records, as in Kafka.
-func (b *book) before(number int64, offset messages.Offset) bool {
-	return b.where[number] > 0 && slices.ContainsFunc(b.committed, func(r record) bool { return r.number == number && r.next <= offset })
-}
-
-// broken says which promise was broken with what clients were told; "": none. All
-// that is committed must be known.
-func (b *book) broken() (name, text string) {
-	for _, number := range slices.Sorted(maps.Keys(b.acked)) {
-		rec := b.acked[number]
-		if now, found := b.at(rec.base); !found || !now.is(rec) {
-			return "lost-write", fmt.Sprintf("%v: %v was acknowledged, and %v is there", b.tp, rec, now)
-		}
-	}
-	for _, rec := range b.early {
-		if now, found := b.at(rec.base); found && !now.is(rec) || !found && rec.base >= b.start {
-			return "read-uncommitted", fmt.Sprintf("%v: %v was read, and %v is there", b.tp, rec, now)
-		}
-	}
-	return "", ""
-}
-
-// is reports whether it is the same batch, in the same place.
-func (r record) is(other record) bool {
-	return r.number == other.number && r.base == other.base && r.next == other.next
-}
-
-// end is up to where anything is known to be committed.
-func (b *book) end() messages.Offset {
-	if n := len(b.committed); n > 0 {
-		return b.committed[n-1].next
-	}
-	return 0
 }
 
 // acked takes a success that a producer with acks=all is told of. What a replica
@@ -384,11 +304,11 @@ func (m *model) event(p *process, tp messages.TopicPartition, e replica.Event) {
 	case replica.BecameLeader:
 		m.leads(p, b, e)
 	case replica.Truncated:
-		if e.All {
-			b.began[p.m] = e.To
-		}
 		if e.Lost && !b.lossy {
 			m.s.wrong("truncated-below-high-watermark", "node %d: %v %v", p.m.id, tp, e)
+		}
+		if e.All {
+			b.began[p.fs.d] = e.To
 		}
 	case replica.Recovered, replica.Regressed:
 		if !b.lossy && (m.s.liar == nil || !m.s.liar.disk.short) {
