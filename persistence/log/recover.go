@@ -484,7 +484,9 @@ func (r *recovery) settle() error {
 	if len(l.segs) == 0 {
 		return nil
 	}
-	return l.writeMark(l.durable, false)
+	// Segments that are complete may be compacted from now on, after which an older claim
+	// names the wrong position in one: so this one must not be lost, as after a roll.
+	return l.writeMark(l.durable, len(l.segs) > 1)
 }
 
 // keepEpochs writes down the epochs that were found, before the mark says that the

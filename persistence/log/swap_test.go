@@ -104,6 +104,44 @@ func TestRecoveryFinishesASwap(t *testing.T) {
 	}
 }
 
+// TestWhatIsClaimedOfASegmentEndsWhenItIsCompacted: a checkpoint names a position in a
+// segment that was compacted since, and that is the last one again after a truncation, as
+// unclean elections bring them about.
+func TestWhatIsClaimedOfASegmentEndsWhenItIsCompacted(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+	o := compacted(disk, 3000)
+	l, m := open(t, o, nil), newMaker()
+	m.keys, m.size = 1, 64
+	appendAll(t, l, m.batches(8, 1)...)
+	flushed(t, l)
+	c := l.Checkpoint()
+	m.keys = 0 // of those, compaction leaves all
+	for len(l.segs) < 2 {
+		appendAll(t, l, m.batch(1))
+	}
+	l.Close(false) // the process is killed
+	l = open(t, o, &c)
+	mustClean(t, l, 0, l.End())
+	to := l.segs[1].Base() - 1
+	if err := l.Truncate(to); err != nil {
+		t.Fatal(err)
+	}
+	flushed(t, l)
+	want, err := copyAll(l.Publish(to))
+	if err != nil || len(l.segs) != 1 || l.End() != to || to <= c.Recovery {
+		t.Fatalf("%d segments up to %d, truncated to %d: %v", len(l.segs), l.End(), to, err)
+	}
+	for _, loss := range []vfs.Loss{vfs.LoseAll, vfs.LoseNone} {
+		o.FS = disk.Cut(loss, nil)
+		l = open(t, o, &c)
+		got, err := copyAll(l.Publish(l.End()))
+		if err != nil || l.End() != to || !slices.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("ends at %d, want %d; %d batches, want %d: %v", l.End(), to, len(got), len(want), err)
+		}
+		l.Close(false)
+	}
+}
+
 // TestOnlyWhatIsSafeIsCompacted: nothing above the high watermark, nothing that is
 // not durable, nothing young, not the segment that is written to.
 func TestOnlyWhatIsSafeIsCompacted(t *testing.T) {
