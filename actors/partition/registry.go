@@ -96,7 +96,9 @@ func (r *Registry) remove(h *Handle) {
 	if r.handles[h.tp] == h {
 		delete(r.handles, h.tp)
 	}
-	delete(r.byID, h.key())
+	if r.byID[h.key()] == h { // a replica that came back to this node has the same key
+		delete(r.byID, h.key())
+	}
 }
 
 // AwaitReady returns when each of the partitions has published a view, so that

@@ -224,6 +224,37 @@ func TestADeletedTopicsPartitionsRefuseAndLeaveNothing(t *testing.T) {
 	}
 }
 
+// TestAReplicaThatComesBackIsHeard has a partition move away and back before its replica
+// here has ended. The next one is of the same topic, and what other nodes say to it must
+// find it.
+func TestAReplicaThatComesBackIsHeard(t *testing.T) {
+	tr := plant(t, vfs.NewMem(vfs.MemOptions{}))
+	tr.createTopic("orders", someTopic, 1)
+	old := tr.await(someTopic, orders0)
+	move := func(to messages.BrokerID, epoch messages.LeaderEpoch) {
+		tr.edit(func(e *metadata.Edit) {
+			e.SetPartition(orders0, metadata.Partition{
+				Replicas: []messages.BrokerID{to}, ISR: []messages.BrokerID{to}, Leader: to, LeaderEpoch: epoch, UncleanEpoch: messages.NoEpoch})
+		})
+	}
+	move(1, 1)
+	<-tr.entered // the supervisor is in its turn
+	move(2, 2)
+	move(1, 3)
+	tr.entered <- struct{}{}
+	var fresh *Handle
+	for deadline := time.Now().Add(10 * time.Second); fresh == nil || fresh == old; fresh = tr.await(someTopic, orders0) {
+		if time.Now().After(deadline) {
+			t.Fatal("there is no other replica")
+		}
+	}
+	tr.registry.mu.RLock()
+	defer tr.registry.mu.RUnlock()
+	if tr.registry.byID[fresh.key()] != fresh {
+		t.Error("other nodes' messages do not find it")
+	}
+}
+
 func TestAWaiterIsWokenOnceHoweverManyPartitionsItWaitsFor(t *testing.T) {
 	tr := plant(t, vfs.NewMem(vfs.MemOptions{}))
 	tr.createTopic("orders", someTopic, 2)
