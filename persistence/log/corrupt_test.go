@@ -180,6 +180,33 @@ func TestNothingIsPassedOverForDamage(t *testing.T) {
 	}
 }
 
+// TestProducersAreNotReadFromDamage turns each bit of the header of the last batch. What is known of producers then is what it was, or an error.
+func TestProducersAreNotReadFromDamage(t *testing.T) {
+	o, c, written := stopped(t)
+	l := open(t, o, &c)
+	want := slices.Collect(l.Producers().All())
+	name, at := l.active().Path(), int(l.active().Size())-len(written[len(written)-1])
+	l.Close(false)
+	failed := 0
+	for bit := range batch.HeaderSize * 8 {
+		turn := flip(at*8 + bit)
+		change(t, o.FS, name, turn)
+		if l, err := Open(o, &c); err == nil {
+			s, err := l.loadProducers()
+			if err != nil {
+				failed++
+			} else if got := slices.Collect(s.All()); !slices.Equal(got, want) {
+				t.Errorf("bit %d: %v, want %v", bit, got, want)
+			}
+			l.Close(false)
+		}
+		change(t, o.FS, name, turn)
+	}
+	if failed == 0 {
+		t.Error("nothing was noticed")
+	}
+}
+
 // eachOrError reads at each offset below each high watermark.
 func eachOrError(t *testing.T, l *Log, written []batch.Batch) {
 	for _, last := range written {

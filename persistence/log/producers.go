@@ -136,24 +136,33 @@ func (l *Log) replay(s *producer.State, from messages.Offset) (path string, err 
 	return "", nil
 }
 
+// replaySegment checks what it applies: a sequence that is not what was written would
+// have batches refused, or taken twice.
 func replaySegment(s *producer.State, seg *segment.Segment, from messages.Offset) error {
 	f, err := seg.Pin()
 	if err != nil {
 		return err
 	}
 	defer seg.Unpin()
-	begin := int64(0)
+	begin, next := int64(0), seg.Base()
 	if from > seg.Base() {
 		p, err := seg.Find(f, seg.Peek(), from, seg.Size())
 		if err != nil {
 			return err
 		}
-		begin = p.Position
+		begin, next = p.Position, p.Base
 	}
 	w := segment.Scan(f, begin, seg.Size())
 	defer w.Close()
 	for w.Next() {
 		b := w.Header()
+		if b.BaseOffset() != next {
+			w.Fail("base offset is %d and should be %d", b.BaseOffset(), next)
+			break
+		}
+		if next = b.NextOffset(); !w.CheckCRC() {
+			break
+		}
 		if b.IsControl() {
 			if b, err = w.Batch(nil); err != nil {
 				return err
