@@ -132,25 +132,35 @@ func (m *model) bounds(p *process, b *book, w *watched, v *partition.View) {
 // did.
 func (m *model) compare(p *process, b *book, w *watched, l *log.View) {
 	from := max(w.upTo, l.LogStart)
+	if b.past != nil && from < b.end() { // what compaction left out may have its successor there
+		m.compareFrom(p, b, l, b.end())
+	}
+	if end, ok := m.compareFrom(p, b, l, from); ok {
+		w.upTo = max(w.upTo, end)
+	}
+}
+
+// compareFrom does so from an offset on. It returns how far it came, and whether that
+// was to the end.
+func (m *model) compareFrom(p *process, b *book, l *log.View, from messages.Offset) (messages.Offset, bool) {
 	for from < l.HighWatermark {
 		bytes, err := m.read(p, l, from)
 		if err != nil {
 			m.unreadable(p, b, from, err)
-			return
+			return from, false
 		}
 		if len(bytes) == 0 && b.mayBeGone(from, l.HighWatermark) {
-			from = l.HighWatermark
-			break
+			return l.HighWatermark, true
 		}
 		if len(bytes) == 0 {
 			m.s.wrong("unseen", "node %d: %v has nothing at %d, below its high watermark %d", p.m.id, b.tp, from, l.HighWatermark)
-			return
+			return from, false
 		}
 		for len(bytes) > 0 {
 			one, rest, err := batch.Next(bytes)
 			if err != nil {
 				m.s.wrong("corrupt-read", "node %d: %v at %d: %v", p.m.id, b.tp, from, err)
-				return
+				return from, false
 			}
 			bytes = rest
 			if one.NextOffset() <= from {
@@ -158,13 +168,13 @@ func (m *model) compare(p *process, b *book, w *watched, l *log.View) {
 			}
 			if one.BaseOffset() > from && b.past != nil && !b.mayBeGone(from, one.BaseOffset()) {
 				m.s.wrong("lost-write", "node %d: %v has nothing from %d to %d, and the last of some key was there", p.m.id, b.tp, from, one.BaseOffset())
-				return
+				return from, false
 			}
 			m.holds(p, b, one)
 			from = one.NextOffset()
 		}
 	}
-	w.upTo = max(w.upTo, from)
+	return from, true
 }
 
 // read reads what follows an offset, past the disk's troubles.
