@@ -100,6 +100,7 @@ func (m *model) unknown(b *book, producer int, epoch messages.LeaderEpoch) bool 
 
 // forget has a producer begin anew.
 func (m *model) forget(b *book, producer int) {
+	m.s.notes.forgotten(producer)
 	delete(b.last, producer)
 	maps.DeleteFunc(b.where, func(number int64, _ int) bool { return m.sent[number].producer == producer })
 }

@@ -49,6 +49,16 @@ func (n *notes) sends(p *producer, out *parcelOut) {
 	}
 }
 
+// forgotten writes down that a producer is unknown to a leader, so that what it sends
+// again may be there again.
+func (n *notes) forgotten(producer int) {
+	if n.rec == nil {
+		return
+	}
+	name := fmt.Sprint("producer ", producer)
+	n.rec.Add(history.Event{Type: history.Process, Process: n.rec.Process(name, 0), Name: name, Flags: history.Repeats})
+}
+
 // acknowledged writes down a producer's success.
 func (n *notes) acknowledged(out *parcelOut, base messages.Offset) {
 	if n.skips(out.tp) {
