@@ -31,7 +31,7 @@ const (
 	producers  = "messages/producer/state.go"
 	entries    = "messages/producer/entry.go"
 	syncing    = "persistence/log/sync.go"
-	recovering = "persistence/log/recover.go"
+	recovering = "persistence/log/recovered.go"
 	truncating = "persistence/log/truncate.go"
 	verifying  = "persistence/segment/verify.go"
 	groupLoad  = "actors/group/load.go"
