@@ -42,6 +42,13 @@ func (e *fakeElections) Confirm(_ context.Context, ids []messages.BrokerID) {
 	}
 }
 
+// lose has a broker be one that this node has just lost sight of.
+func (e *fakeElections) lose(id messages.BrokerID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pending[id] = true
+}
+
 func (e *fakeElections) Pending(id messages.BrokerID) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -128,11 +135,7 @@ func TestMetadataWaitsForAnElection(t *testing.T) {
 	for _, topics := range [][]string{{"orders"}, nil} {
 		f, elections := threeBrokers(t)
 		elections.looked = make(chan struct{}, 100)
-		elections.confirm = func(id messages.BrokerID) {
-			elections.mu.Lock()
-			defer elections.mu.Unlock()
-			elections.pending[id] = true
-		}
+		elections.confirm = elections.lose
 		h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
 		c := h.dial(t)
 		req := metadataReq(topics...)
@@ -161,11 +164,7 @@ func TestMetadataWaitsForAnElection(t *testing.T) {
 func TestTheCoordinatorIsTheNewOne(t *testing.T) {
 	f, elections := threeBrokers(t)
 	elections.looked = make(chan struct{}, 100)
-	elections.confirm = func(id messages.BrokerID) {
-		elections.mu.Lock()
-		defer elections.mu.Unlock()
-		elections.pending[id] = true
-	}
+	elections.confirm = elections.lose
 	f.groups.elsewhere["group"] = 2
 	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
 	c := h.dial(t)

@@ -195,31 +195,29 @@ func (p *producing) ended() {
 // ahead reports whether a replica here does not lead yet to which the client was sent
 // by who knew more, or may be about to; see passing.
 func (p *producing) ahead(image *metadata.Image) bool {
-	at := 0
-	for _, t := range p.topics {
-		for range t.parts {
-			index := p.parts[at].index
-			at++
-			replica := p.broker.deps.Partitions.Lookup(messages.TopicPartition{Topic: t.name, Partition: index})
-			if replica != nil && p.broker.passing(image, replica.View().Err, t.name, index, messages.NoEpoch) {
-				return true
-			}
-		}
-	}
-	return false
+	return p.anyPart(func(topic string, part *producedPart) bool {
+		replica := p.broker.deps.Partitions.Lookup(messages.TopicPartition{Topic: topic, Partition: part.index})
+		return replica != nil && p.broker.passing(image, replica.View().Err, topic, part.index, messages.NoEpoch)
+	})
 }
 
 // deposed reports whether a partition has refused its records since another node
 // leads, and the metadata here does not say yet which; see passing.
 func (p *producing) deposed(image *metadata.Image) bool {
+	return p.anyPart(func(topic string, part *producedPart) bool {
+		return p.broker.passing(image, part.result.Err, topic, part.index, messages.NoEpoch)
+	})
+}
+
+// anyPart reports whether something is so of any partition.
+func (p *producing) anyPart(is func(topic string, part *producedPart) bool) bool {
 	at := 0
 	for _, t := range p.topics {
 		for range t.parts {
-			part := &p.parts[at]
-			at++
-			if p.broker.passing(image, part.result.Err, t.name, part.index, messages.NoEpoch) {
+			if is(t.name, &p.parts[at]) {
 				return true
 			}
+			at++
 		}
 	}
 	return false

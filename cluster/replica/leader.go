@@ -163,17 +163,12 @@ func (r *Replica) Confirm(deadline int64, token any) {
 		return
 	}
 	r.lead.round++
-	for _, f := range r.lead.followers {
-		if f.counts() && f.probe == 0 {
-			f.ask = true
-		}
-	}
 	r.lead.confirms.add(waiter{until: messages.Offset(r.lead.round), base: messages.NoOffset, deadline: deadline, token: token})
 	r.answerConfirms()
 }
 
-// answerConfirms answers those whose round all members have answered. Who has only
-// answered an earlier one is asked again.
+// answerConfirms answers those whose round all members have answered, and asks those that
+// have not answered the newest.
 func (r *Replica) answerConfirms() {
 	if r.lead.confirms.len() == 0 {
 		return
