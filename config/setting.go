@@ -40,6 +40,7 @@ type Setting struct {
 	MinusOne string   // what -1 means where it is allowed: "no bound"
 	Choices  []string // for Choice
 	Off      string   // for Address: a word that means "none"
+	DialedBy string   // for Address: who is told to connect to it, so that its port must be known
 	Topic    string   // the topic setting that this one is the default of
 	Common   bool     // shown in the server command's help
 
@@ -239,8 +240,8 @@ func (s *Setting) checkAddress(v string) error {
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("%q: port %q is not a number from 0 to 65535", v, port)
-	} else if n == 0 && (s.Key == "advertise" || s.Key == "link.advertise") {
-		return fmt.Errorf("%q: clients need a port to connect to", v)
+	} else if n == 0 && s.DialedBy != "" {
+		return fmt.Errorf("%q: %s need a port to connect to, and 0 is none", v, s.DialedBy)
 	}
 	return nil
 }

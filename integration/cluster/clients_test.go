@@ -48,6 +48,13 @@ type franz struct {
 	ended              chan struct{}
 }
 
+// logAll has franz-go log all that it does.
+func logAll() kgo.Opt {
+	return kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelDebug, func() string {
+		return time.Now().Format("15:04:05.000 ")
+	}))
+}
+
 func newFranz(topic string, seeds []string, more ...kgo.Opt) (client, error) {
 	f := &franz{topic: topic, ended: make(chan struct{})}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -56,9 +63,7 @@ func newFranz(topic string, seeds []string, more ...kgo.Opt) (client, error) {
 		options = append(options, kgo.MetadataMinAge(*minAge))
 	}
 	if *clientLog != "" && len(more) == 0 {
-		options = append(options, kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelDebug, func() string {
-			return time.Now().Format("15:04:05.000 ")
-		})))
+		options = append(options, logAll())
 	}
 	if networkKind() == viaProxies { // behind which a connection ends early more often, and it is not for want of SASL
 		options = append(options, kgo.AlwaysRetryEOF())

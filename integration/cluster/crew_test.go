@@ -51,7 +51,7 @@ func (c *cluster) newCrew(group, topic string, parts int) *crew {
 	cl, err := kgo.NewClient(append(quickly, kgo.SeedBrokers(c.seeds()...))...)
 	must(c.t, err)
 	c.t.Cleanup(cl.Close)
-	cr := &crew{cluster: c, parts: parts, admin: kadm.NewClient(cl), order: order{Seeds: c.seeds(), Group: group, Topic: topic}}
+	cr := &crew{cluster: c, parts: parts, admin: kadm.NewClient(cl), order: order{Seeds: c.seeds(), Group: group, Topic: topic, Log: *clientLog}}
 	c.t.Cleanup(func() {
 		for _, m := range cr.there() {
 			cr.kill(m)

@@ -18,7 +18,7 @@ var (
 	out       = flag.String("report", "", "a file to which the report is written as well")
 	keep      = flag.Bool("keep", false, "keep what the processes wrote also when all is well")
 	logLevel  = flag.String("log-level", "info", "of the brokers")
-	clientLog = flag.String("client-log", "", "what librdkafka's producer is to log: its setting debug, such as eos,msg; franz-go logs all then")
+	clientLog = flag.String("client-log", "", "what librdkafka's producers and members of groups are to log: its setting debug, such as eos,msg; franz-go logs all then")
 	minAge    = flag.Duration("metadata-min-age", 0, "how often franz-go may ask for metadata; 0: as by default, every five seconds")
 	rate      = flag.Int("rate", 50, "records a second, for each partition and client")
 	size      = flag.Int("size", 400, "the most that a record's value has, in bytes")

@@ -30,6 +30,7 @@ type order struct {
 	Group    string
 	Topic    string
 	Instance string // of a static member; empty: dynamic
+	Log      string // what librdkafka's members log, as -client-log says; franz-go's log all then
 }
 
 // How soon a group notices that a member is silent, and members that others have
@@ -89,6 +90,9 @@ func (o order) runFranz(ctx context.Context) error {
 	if o.Instance != "" {
 		options = append(options, kgo.InstanceID(o.Instance))
 	}
+	if o.Log != "" {
+		options = append(options, logAll())
+	}
 	cl, err := kgo.NewClient(append(options, quickly...)...)
 	if err != nil {
 		return err
@@ -125,6 +129,9 @@ func (o order) runLibrdkafka(ctx context.Context) error {
 	}
 	if o.Instance != "" {
 		settings["group.instance.id"] = o.Instance
+	}
+	if o.Log != "" {
+		settings["debug"], settings["log_level"] = o.Log, 7
 	}
 	consumer, err := kafka.NewConsumer(&settings)
 	if err != nil {

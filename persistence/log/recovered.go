@@ -128,8 +128,10 @@ func (r *recovery) findEpochs() error {
 	if len(l.segs) == 0 {
 		return nil
 	}
-	known, err := l.readEpochs()
-	if err != nil && !r.all {
+	kept, unreadable := l.readEpochs()
+	known := slices.Clone(kept)
+	if unreadable != nil && !r.all {
+		var err error
 		if known, err = r.walkEpochs(); err != nil {
 			return err
 		}
@@ -142,7 +144,7 @@ func (r *recovery) findEpochs() error {
 		l.epochs = addEpoch(l.epochs, e.Epoch, e.Start)
 	}
 	l.epochs = trimEpochs(l.epochs, l.start)
-	if known, err := l.readEpochs(); err != nil && len(l.epochs) > 0 || err == nil && !slices.Equal(known, l.epochs) {
+	if unreadable != nil && len(l.epochs) > 0 || unreadable == nil && !slices.Equal(kept, l.epochs) {
 		l.pending.epochs = true
 	}
 	return nil
