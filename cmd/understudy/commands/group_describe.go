@@ -46,44 +46,17 @@ type groupPartition struct {
 }
 
 func newGroupDescribe(streams Streams) *cobra.Command {
-	var (
-		conn clientFlags
-		out  outputFlag
-	)
 	cmd := &cobra.Command{
 		Use:   "describe NAME...",
 		Short: "Show members, assignments, committed offsets and lag of groups",
 		Args:  args(1, -1, "group"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			asJSON, err := out.json(cmd)
-			if err != nil {
-				return err
-			}
-			c, err := conn.connect(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			groups, err := c.describeGroups(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(streams.Out, groups)
-			}
-			for i, g := range groups {
-				if i > 0 {
-					fmt.Fprintln(streams.Out)
-				}
-				if err := g.write(streams); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
 	}
-	conn.add(cmd)
-	out.add(cmd)
+	write := func(streams Streams, groups []groupDescription) error {
+		return writeEach(streams, groups, func(g groupDescription) error { return g.write(streams) })
+	}
+	shows(cmd, streams, write, func(ctx context.Context, c *client, names []string) ([]groupDescription, error) {
+		return c.describeGroups(ctx, names)
+	})
 	return cmd
 }
 

@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 )
 
@@ -13,41 +15,23 @@ type listedGroup struct {
 }
 
 func newGroupList(streams Streams) *cobra.Command {
-	var (
-		conn   clientFlags
-		out    outputFlag
-		states []string
-	)
+	var states []string
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the consumer groups",
 		Args:  args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := out.json(cmd)
-			if err != nil {
-				return err
-			}
-			c, err := conn.connect(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			listed, err := c.admin.ListGroups(cmd.Context(), states...)
-			if err != nil {
-				return c.explain(err)
-			}
-			groups := []listedGroup{}
-			for _, g := range listed.Sorted() {
-				groups = append(groups, listedGroup{Name: g.Group, State: g.State, Type: g.ProtocolType, Coordinator: g.Coordinator})
-			}
-			if asJSON {
-				return writeJSON(streams.Out, groups)
-			}
-			return writeGroupList(streams, groups)
-		},
 	}
-	conn.add(cmd)
-	out.add(cmd)
+	shows(cmd, streams, writeGroupList, func(ctx context.Context, c *client, _ []string) ([]listedGroup, error) {
+		listed, err := c.admin.ListGroups(ctx, states...)
+		if err != nil {
+			return nil, c.explain(err)
+		}
+		groups := []listedGroup{}
+		for _, g := range listed.Sorted() {
+			groups = append(groups, listedGroup{Name: g.Group, State: g.State, Type: g.ProtocolType, Coordinator: g.Coordinator})
+		}
+		return groups, nil
+	})
 	cmd.Flags().StringSliceVar(&states, "state", nil, "list only those in these states: Stable, Empty, PreparingRebalance, CompletingRebalance")
 	return cmd
 }

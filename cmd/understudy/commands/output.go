@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -107,4 +108,47 @@ func secondsText(d time.Duration) string {
 		return d.Round(time.Millisecond).String()
 	}
 	return fmt.Sprintf("%.1fs", d.Seconds())
+}
+
+// shows has a command ask a cluster for what get gets, and show that: as text by write,
+// or for programs.
+func shows[T any](cmd *cobra.Command, streams Streams, write func(Streams, T) error, get func(context.Context, *client, []string) (T, error)) {
+	var (
+		conn clientFlags
+		out  outputFlag
+	)
+	conn.add(cmd)
+	out.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		asJSON, err := out.json(cmd)
+		if err != nil {
+			return err
+		}
+		c, err := conn.connect(cmd.Context(), streams)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		got, err := get(cmd.Context(), c, args)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return writeJSON(streams.Out, got)
+		}
+		return write(streams, got)
+	}
+}
+
+// writeEach writes one after the other, with an empty line between two.
+func writeEach[T any](streams Streams, all []T, write func(T) error) error {
+	for i, v := range all {
+		if i > 0 {
+			fmt.Fprintln(streams.Out)
+		}
+		if err := write(v); err != nil {
+			return err
+		}
+	}
+	return nil
 }

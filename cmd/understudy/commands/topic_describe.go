@@ -44,44 +44,17 @@ type settingDescription struct {
 }
 
 func newTopicDescribe(streams Streams) *cobra.Command {
-	var (
-		conn clientFlags
-		out  outputFlag
-		all  bool
-	)
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "describe [NAME...]",
 		Short: "Show partitions, leaders, replicas, offsets and settings of topics",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			asJSON, err := out.json(cmd)
-			if err != nil {
-				return err
-			}
-			c, err := conn.connect(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			topics, err := c.describe(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(streams.Out, topics)
-			}
-			for i, t := range topics {
-				if i > 0 {
-					fmt.Fprintln(streams.Out)
-				}
-				if err := t.write(streams, all); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
 	}
-	conn.add(cmd)
-	out.add(cmd)
+	write := func(streams Streams, topics []topicDescription) error {
+		return writeEach(streams, topics, func(t topicDescription) error { return t.write(streams, all) })
+	}
+	shows(cmd, streams, write, func(ctx context.Context, c *client, names []string) ([]topicDescription, error) {
+		return c.describe(ctx, names)
+	})
 	cmd.Flags().BoolVar(&all, "all-settings", false, "show the settings that stand at their defaults, too")
 	return cmd
 }

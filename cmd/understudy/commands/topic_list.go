@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 )
 
@@ -15,48 +17,30 @@ type listedTopic struct {
 }
 
 func newTopicList(streams Streams) *cobra.Command {
-	var (
-		conn     clientFlags
-		out      outputFlag
-		internal bool
-	)
+	var internal bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the topics",
 		Args:  args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := out.json(cmd)
-			if err != nil {
-				return err
-			}
-			c, err := conn.connect(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			found, err := c.knownTopics(cmd.Context())
-			if err != nil {
-				return err
-			}
-			topics := []listedTopic{}
-			for _, t := range found {
-				if t.IsInternal && !internal {
-					continue
-				}
-				l := listedTopic{Name: t.Topic, ID: topicID(t.ID), Partitions: len(t.Partitions), Replicas: t.Partitions.NumReplicas(), Internal: t.IsInternal}
-				if t.Err != nil {
-					l.Error = t.Err.Error()
-				}
-				topics = append(topics, l)
-			}
-			if asJSON {
-				return writeJSON(streams.Out, topics)
-			}
-			return writeTopicList(streams, topics)
-		},
 	}
-	conn.add(cmd)
-	out.add(cmd)
+	shows(cmd, streams, writeTopicList, func(ctx context.Context, c *client, _ []string) ([]listedTopic, error) {
+		found, err := c.knownTopics(ctx)
+		if err != nil {
+			return nil, err
+		}
+		topics := []listedTopic{}
+		for _, t := range found {
+			if t.IsInternal && !internal {
+				continue
+			}
+			l := listedTopic{Name: t.Topic, ID: topicID(t.ID), Partitions: len(t.Partitions), Replicas: t.Partitions.NumReplicas(), Internal: t.IsInternal}
+			if t.Err != nil {
+				l.Error = t.Err.Error()
+			}
+			topics = append(topics, l)
+		}
+		return topics, nil
+	})
 	cmd.Flags().BoolVar(&internal, "internal", false, "list those that the cluster keeps for itself, too")
 	return cmd
 }

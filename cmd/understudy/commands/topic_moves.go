@@ -21,36 +21,17 @@ type moveDescription struct {
 }
 
 func newTopicMoves(streams Streams) *cobra.Command {
-	var (
-		conn clientFlags
-		out  outputFlag
-	)
 	cmd := &cobra.Command{
 		Use:   "moves [NAME...]",
 		Short: "Show which replicas are being moved, and how far they have come",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			asJSON, err := out.json(cmd)
-			if err != nil {
-				return err
-			}
-			c, err := conn.connect(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			moves, err := c.moves(cmd.Context(), args...)
-			if err != nil {
-				return err
-			}
-			c.measure(cmd.Context(), moves)
-			if asJSON {
-				return writeJSON(streams.Out, moves)
-			}
-			return writeMoves(streams, moves)
-		},
 	}
-	conn.add(cmd)
-	out.add(cmd)
+	shows(cmd, streams, writeMoves, func(ctx context.Context, c *client, topics []string) ([]moveDescription, error) {
+		moves, err := c.moves(ctx, topics...)
+		if err == nil {
+			c.measure(ctx, moves)
+		}
+		return moves, err
+	})
 	return cmd
 }
 
