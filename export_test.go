@@ -36,6 +36,12 @@ func (b *Broker) Image() *metadata.Image { return b.cell.Image() }
 // IsController reports whether this broker's controller decides.
 func (b *Broker) IsController() bool { return b.node.active.Load() }
 
+// Depart has the broker tell the others that it stops, which is how a stop begins.
+func (b *Broker) Depart(ctx context.Context) { b.node.depart(ctx) }
+
+// Pending reports whether the broker expects that another will lead in a broker's place.
+func (b *Broker) Pending(id messages.BrokerID) bool { return newSight(b.node).Pending(id) }
+
 // Abandon makes the stop that follows one without any orderly step.
 func (b *Broker) Abandon() {
 	b.node.dead.Store(true)

@@ -99,6 +99,29 @@ func TestANodeIsStoppedInOrderUnderLoad(t *testing.T) {
 	c.compare("orders", 6)
 }
 
+// TestWhoStopsIsAboutToBeReplaced: clients that a stopping node sends to the next leader
+// may be there before it hears that it leads, and are to wait for that.
+func TestWhoStopsIsAboutToBeReplaced(t *testing.T) {
+	c := newCluster(t)
+	c.createTopic("orders", 6, nil)
+	c.awaitInSync("orders", 3)
+	pending := func(want bool) {
+		t.Helper()
+		for i, b := range c.brokers {
+			if b != nil && i != 1 && b.Pending(2) != want {
+				t.Errorf("node %d expects that another leads in place of node 2: %v", i+1, !want)
+			}
+		}
+	}
+	pending(false)
+	c.brokers[1].Depart(t.Context())
+	pending(true)
+	c.stop(1)
+	c.start(1)
+	c.awaitInSync("orders", 3) // as both others see, which lead
+	pending(false)
+}
+
 // TestANodeThatHasJustComeBackIsNotElected kills the leaders of partitions when, as
 // the controller sees it, one of the two other nodes came back a moment ago.
 func TestANodeThatHasJustComeBackIsNotElected(t *testing.T) {

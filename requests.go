@@ -56,8 +56,10 @@ var (
 	witness = question[replica.Member, bool]{9, func(_ context.Context, n *node, m replica.Member) (bool, error) {
 		return hears(n.peers()[m.ID], m.Epoch), nil
 	}, true}
-	// departing comes before leaving: no leader asks for the node to be in sync again.
+	// departing comes before leaving: no leader asks for the node to be in sync again,
+	// and clients that come since others lead in its place wait until that is known.
 	departing = question[replica.Member, struct{}]{10, func(_ context.Context, n *node, m replica.Member) (struct{}, error) {
+		n.eye.stops(m.ID)
 		n.b.replicas.PeerDown(m.ID)
 		return struct{}{}, nil
 	}, true}

@@ -91,10 +91,12 @@ func (s *sight) pingAll(id messages.BrokerID) {
 	}
 }
 
-// Pending implements kafka.Elections.
+// Pending implements kafka.Elections. A broker that stops in order is about to be
+// replaced, too, though it is there still: its clients may be told by it who leads
+// before that one is.
 func (s *sight) Pending(id messages.BrokerID) bool {
 	state, since := s.n.link.State(id)
-	return state != link.Connected && since < settleTime
+	return state != link.Connected && since < settleTime || s.n.eye.stopping(id, settleTime)
 }
 
 // Leaving implements kafka.Elections.

@@ -45,6 +45,7 @@ type eye struct {
 	last map[messages.BrokerID]messages.BrokerEpoch // of the last connection
 	gone map[messages.BrokerID]messages.BrokerEpoch // whose process is gone
 	away map[messages.BrokerID]messages.BrokerEpoch // whom most nodes do not hear, nor this one since
+	ends map[messages.BrokerID]time.Time            // when they said that they stop
 }
 
 // term is what watch has found out since this node became the controller.
@@ -66,7 +67,7 @@ func newEye() eye {
 		refused: make(chan error, 1),
 		poke:    make(chan struct{}, 1), resign: make(chan struct{}, 1), findings: make(chan finding, 16),
 		last: map[messages.BrokerID]messages.BrokerEpoch{}, gone: map[messages.BrokerID]messages.BrokerEpoch{},
-		away: map[messages.BrokerID]messages.BrokerEpoch{},
+		away: map[messages.BrokerID]messages.BrokerEpoch{}, ends: map[messages.BrokerID]time.Time{},
 	}
 }
 
@@ -137,6 +138,7 @@ func (n *node) saw(ev link.Event) {
 		n.eye.last[id] = ev.Peer.Epoch
 		delete(n.eye.gone, id)
 		delete(n.eye.away, id)
+		delete(n.eye.ends, id)
 		n.eye.mu.Unlock()
 		n.b.replicas.PeerUp(ev.Peer)
 		n.out.wake()
@@ -193,6 +195,21 @@ func (e *eye) miss(id messages.BrokerID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.away[id] = e.last[id]
+}
+
+// stops notes that a node has said that it stops.
+func (e *eye) stops(id messages.BrokerID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ends[id] = time.Now()
+}
+
+// stopping reports whether a node has said so within the last so long.
+func (e *eye) stopping(id messages.BrokerID, within time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	said, known := e.ends[id]
+	return known && time.Since(said) < within
 }
 
 // knownDown says why a broker counts as down for one who takes over; "": unknown.

@@ -21,8 +21,8 @@ type Elections interface {
 	// Confirm returns when each of the brokers has shown that it is there, or that
 	// it is not, or has had its time to.
 	Confirm(context.Context, []messages.BrokerID)
-	// Pending reports whether this node has lost sight of a broker so recently that
-	// the controller may still decide who leads in its place.
+	// Pending reports whether this node has lost sight of a broker, or heard that it
+	// stops, so recently that the controller may still decide who leads in its place.
 	Pending(messages.BrokerID) bool
 	// Leaving reports whether a broker that is down ended so recently, with a system
 	// behind it that refuses connections, that clients are still told of it. With
