@@ -1,6 +1,10 @@
 package sim
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
+
 	"understudy/actors/group"
 	"understudy/integration/history"
 	"understudy/messages"
@@ -119,10 +123,30 @@ func (l *ledger) settles(who group.Member, lowest int32, assigned []messages.Top
 			l.s.wrong("overlapping-claims", "group %s: in generation %d %v is %s's and %s's", l.name, who.Generation, tp, before.member, who.MemberID)
 		}
 		if known && before.member != now.member {
-			l.fenced[before.member] = true
+			earlier, later := inOrder(before, now) // the answers may come the other way round
+			l.fenced[earlier.member] = true
+			now = later
 		}
 		l.owners[key] = now
 	}
+}
+
+// inOrder gives two starts of a static member, the one first that came first: names are
+// given in that order.
+func inOrder(a, b groupOwner) (earlier, later groupOwner) {
+	if given(a.member) < given(b.member) {
+		return a, b
+	}
+	return b, a
+}
+
+// given is the number at the end of a member's id, which counts all that were given.
+func given(id string) int {
+	n, err := strconv.Atoi(id[strings.LastIndexByte(id, '-')+1:])
+	if err != nil {
+		panic(fmt.Sprintf("member id %q: %v", id, err))
+	}
+	return n
 }
 
 // behind reports whether less is known to be committed than a partition holds.
