@@ -85,7 +85,8 @@ type View struct {
 	TopicID       messages.TopicID
 	Leader        messages.BrokerID
 	Epoch         messages.LeaderEpoch
-	Err           error // why the replica cannot serve; nil when it leads
+	Led           messages.LeaderEpoch // the last in which this replica led; NoEpoch: none that is known
+	Err           error                // why the replica cannot serve; nil when it leads
 	LogStart      messages.Offset
 	HighWatermark messages.Offset
 	Settling      bool // the high watermark may still be below what consumers have seen (KIP-207)

@@ -37,6 +37,10 @@ const (
 	// electionPatience bounds how long a request waits for an election: that of a
 	// leader, after that of the controller if the two died together.
 	electionPatience = 2 * time.Second
+	// newsPatience bounds how long records wait at a replica that does not lead, as far
+	// as this broker knows, for the news that it does. franz-go waits for 250 ms before
+	// it tries again; who has come for nothing loses this much, once.
+	newsPatience = 100 * time.Millisecond
 	// electionLook is how often a request that waits looks whether the leader is
 	// back: that is no change of the metadata.
 	electionLook = 20 * time.Millisecond
@@ -75,11 +79,15 @@ func (b *Broker) otherLeaders(topics iter.Seq[*metadata.Topic]) (leaders []messa
 // awaitImage waits until unsettled says false of the latest metadata, for as long
 // as an election may take, and gives the metadata in any case.
 func (b *Broker) awaitImage(ctx context.Context, unsettled func(*metadata.Image) bool) *metadata.Image {
+	return b.awaitImageFor(ctx, electionPatience, unsettled)
+}
+
+func (b *Broker) awaitImageFor(ctx context.Context, patience time.Duration, unsettled func(*metadata.Image) bool) *metadata.Image {
 	image, next := b.deps.Elections.Next()
 	if !unsettled(image) {
 		return image
 	}
-	ctx, cancel := context.WithTimeout(ctx, electionPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	look := time.NewTicker(electionLook)
 	defer look.Stop()

@@ -301,6 +301,56 @@ func TestAnswersWaitForTheLeadersOwnNews(t *testing.T) {
 	}
 }
 
+// TestRecordsWaitForTheNewsOfAnElection sends records to a broker that is in sync and
+// has not heard yet that it leads, though who led before is there and has sent the
+// client; that waits for 100 ms, and not at all where this broker itself led before.
+func TestRecordsWaitForTheNewsOfAnElection(t *testing.T) {
+	orders := messages.TopicPartition{Topic: "orders"}
+	for _, w := range []struct {
+		name    string
+		isr     []messages.BrokerID
+		led     messages.LeaderEpoch
+		elected time.Duration // after the request; 0: never
+		waits   time.Duration
+		leader  messages.BrokerID // that is named; -1: the records are taken
+	}{
+		{"elected", []int32{2, self}, messages.NoEpoch, 30 * time.Millisecond, 30 * time.Millisecond, -1},
+		{"elected long after it led", []int32{2, self}, 1, 30 * time.Millisecond, 30 * time.Millisecond, -1},
+		{"not elected", []int32{2, self}, messages.NoEpoch, 0, newsPatience, 2},
+		{"led until now", []int32{2, self}, 3, 0, 0, 2},
+		{"not in sync", []int32{2, 3}, messages.NoEpoch, 0, 0, 2},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			f, elections := threeBrokers(t)
+			f.edit(func(e *metadata.Edit) {
+				e.SetPartition(orders, metadata.Partition{Replicas: []int32{2, self, 3}, ISR: w.isr, Leader: 2, LeaderEpoch: 4})
+			})
+			synctest.Test(t, func(t *testing.T) {
+				elections.next = make(chan struct{}) // of this bubble
+				h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
+				defer h.close()
+				replica := f.at("orders", 0)
+				replica.change(func(p *fakePartition) {
+					p.leader, p.epoch, p.led, p.err = 2, 4, w.led, messages.E("", messages.NotLeader, "", nil)
+				})
+				if w.elected > 0 {
+					time.AfterFunc(w.elected, func() {
+						replica.change(func(p *fakePartition) { p.leader, p.epoch, p.err = self, 5, nil })
+						elections.publish(func(e *metadata.Edit) {
+							e.SetPartition(orders, metadata.Partition{Replicas: []int32{2, self, 3}, ISR: w.isr, Leader: self, LeaderEpoch: 5})
+						})
+					})
+				}
+				began := time.Now()
+				p := ask[*kmsg.ProduceResponse](h.client, produceReq(11, -1, "orders", 0, makeBatch(1, 10))).Topics[0].Partitions[0]
+				if waited := time.Since(began); waited != w.waits || p.CurrentLeader.LeaderID != w.leader || (p.ErrorCode == 0) != (w.leader < 0) {
+					t.Errorf("%+v after %v", p, waited)
+				}
+			})
+		})
+	}
+}
+
 func fetchCode(r kmsg.Response) (int16, int32) {
 	p := r.(*kmsg.FetchResponse).Topics[0].Partitions[0]
 	return p.ErrorCode, p.CurrentLeader.LeaderID

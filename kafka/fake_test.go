@@ -263,6 +263,7 @@ type fakePartition struct {
 	leader  messages.BrokerID
 	epoch   messages.LeaderEpoch
 	err     error
+	led     messages.LeaderEpoch
 	alone   bool // View.Isolated
 	batches []batch.Batch
 	at      []int64 // where in file
@@ -352,7 +353,7 @@ func (p *fakePartition) View() View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return View{
-		TopicID: p.topicID, Leader: p.leader, Epoch: p.epoch, Err: p.err, Isolated: p.alone,
+		TopicID: p.topicID, Leader: p.leader, Epoch: p.epoch, Led: p.led, Err: p.err, Isolated: p.alone,
 		LogStart: p.start, HighWatermark: p.end, End: p.end,
 		Log:    fakeLog{p},
 		Epochs: []replica.EpochStart{{Epoch: 1, Start: 0}, {Epoch: 3, Start: 10}},

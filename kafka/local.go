@@ -30,7 +30,7 @@ func (p localPartition) View() View {
 	if v == nil {
 		return View{TopicID: p.TopicID(), Leader: messages.NoBroker, Epoch: messages.NoEpoch, Err: errOpening}
 	}
-	view := View{TopicID: p.TopicID(), Leader: v.Leader, Epoch: v.Epoch, Err: v.Err, Settling: v.Settling, Isolated: v.Isolated, Epochs: v.Epochs}
+	view := View{TopicID: p.TopicID(), Leader: v.Leader, Epoch: v.Epoch, Led: v.Led, Err: v.Err, Settling: v.Settling, Isolated: v.Isolated, Epochs: v.Epochs}
 	if v.Log != nil {
 		view.LogStart, view.HighWatermark, view.End = v.Log.LogStart, v.Log.HighWatermark, v.Log.End
 		view.Log = localLog{v.Log}

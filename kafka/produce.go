@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -84,6 +85,7 @@ func (b *Broker) produce(c call) {
 	}
 	p.prepare()
 	if p.early {
+		b.awaitImageFor(b.ctx, newsPatience, p.unexpected)
 		b.awaitImage(b.ctx, p.ahead)
 	}
 	p.left.Store(int32(len(p.appends)) + 1)
@@ -190,6 +192,23 @@ func (p *producing) ended() {
 	} else {
 		r.Skip()
 	}
+}
+
+// unexpected reports whether records are for a replica here that could be elected, and
+// not for having led until now: whoever sends them may have been sent by who did, on
+// being told first that another leads, as when leaders go back to their preferred
+// nodes. See newsPatience.
+func (p *producing) unexpected(image *metadata.Image) bool {
+	self := p.broker.deps.Self
+	return p.anyPart(func(topic string, part *producedPart) bool {
+		tp := messages.TopicPartition{Topic: topic, Partition: part.index}
+		known, replica := image.Partition(tp), p.broker.deps.Partitions.Lookup(tp)
+		if known == nil || replica == nil || known.Leader == messages.NoBroker || known.Leader == self || !slices.Contains(known.ISR, self) {
+			return false
+		}
+		view := replica.View()
+		return messages.Code(view.Err) == messages.NotLeader.Code() && view.Led+1 != known.LeaderEpoch
+	})
 }
 
 // ahead reports whether a replica here does not lead yet to which the client was sent

@@ -57,8 +57,9 @@ type Machine struct {
 	settings topicconfig.Settings
 	tuning   Tuning
 
-	effects replica.Effects     // reused
-	current *Append             // being handed to the core; nil otherwise
+	effects replica.Effects // reused
+	current *Append         // being handed to the core; nil otherwise
+	led     messages.LeaderEpoch
 	heard   bool                // another replica's message has not been carried out yet
 	dirty   bool                // has appended since it was last asked
 	swapped bool                // readers are to be shown segments that were compacted
@@ -76,7 +77,7 @@ type Machine struct {
 }
 
 func newMachine(tp messages.TopicPartition, self replica.Member, world World, l *log.Log, state replica.LogState, s topicconfig.Settings, t Tuning) *Machine {
-	m := &Machine{tp: tp, world: world, log: l, settings: s, tuning: t}
+	m := &Machine{tp: tp, world: world, log: l, settings: s, tuning: t, led: messages.NoEpoch}
 	m.core = replica.New(self, tp, t.core(s), state)
 	m.core.Tick(world.Clock())
 	m.onFlush = func(end messages.Offset, err error) { world.Flushed(m, end, err) }
@@ -370,6 +371,7 @@ func (m *Machine) publish() {
 	v := &View{Leader: s.Leader, Epoch: s.Epoch, Heard: s.Heard, Log: m.log.Publish(s.HighWatermark), Epochs: m.log.Epochs()}
 	switch s.Role {
 	case replica.Leader:
+		m.led = s.Epoch
 		v.Settling, v.Isolated = !s.Settled, s.Isolated
 	case replica.Broken:
 		v.Err = messages.E("partition", messages.StorageError, m.tp.String(), errors.New("the replica is broken"))
@@ -380,6 +382,7 @@ func (m *Machine) publish() {
 		}
 		v.Err = messages.E("partition", messages.NotLeader, m.tp.String(), why)
 	}
+	v.Led = m.led
 	m.world.Publish(v)
 }
 

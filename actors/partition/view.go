@@ -21,6 +21,7 @@ type View struct {
 	// be read; whoever waits for more had better look for another leader.
 	Isolated bool
 
+	Led    messages.LeaderEpoch // the last in which this replica led, of those since it was opened; NoEpoch: none
 	Heard  messages.Offset      // up to where records are known here to be committed; more than the log may hold
 	Log    *log.View            // nil when the log is not open
 	Epochs []replica.EpochStart // the log's epochs, oldest first
