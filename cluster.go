@@ -82,7 +82,12 @@ func (b *Broker) openCluster(ctx context.Context) error {
 	if b.returned == nil {
 		b.returned = n.returned
 	}
-	b.onStop("leave the cluster", func(ctx context.Context) error { return r.Leave(ctx) })
+	b.onStop("leave the cluster", func(ctx context.Context) error {
+		if err := r.Leave(ctx); err != nil { // the others see it by themselves, as that of a node that was killed
+			b.log.Warn().Err(err).Msg("the cluster was not told that this node has stopped")
+		}
+		return nil
+	})
 	if err := n.identify(ctx); err != nil {
 		return err
 	}
@@ -267,7 +272,7 @@ func (n *node) handOver(ctx context.Context) error {
 		return nil
 	}
 	n.abstain()
-	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
+	ctx, cancel := leavingTime(ctx, handOverWithin)
 	defer cancel()
 	n.depart(ctx)
 	if _, err := ask(ctx, n, leaving, n.member()); err != nil {

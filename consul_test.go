@@ -1,11 +1,13 @@
 package understudy_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -94,6 +96,41 @@ func TestConsulIsAway(t *testing.T) {
 	l.end()
 	c.compare("orders", 6)
 }
+
+// TestAStopWithConsulAwayIsOneInOrder stops a node in the time that a service manager
+// may give it while Consul answers nobody: what it leads cannot be handed over, and its
+// logs are to be closed all the same.
+func TestAStopWithConsulAwayIsOneInOrder(t *testing.T) {
+	for name, fault := range map[string]fake.Fault{"refuses": fake.Drop, "hangs": fake.Hang} {
+		t.Run(name, func(t *testing.T) {
+			server := fake.New()
+			c := newClusterOn(t, server, nil)
+			c.createTopic("orders", 6, nil)
+			c.awaitInSync("orders", 3)
+			l := c.load("orders", 6)
+			l.await(100)
+			server.SetFault(func(*http.Request) fake.Fault { return fault })
+			server.Break()
+			c.awaitRendezvous("away")
+			ctx, cancel := context.WithTimeout(t.Context(), stopWithin)
+			defer cancel()
+			if err := c.brokers[1].Stop(ctx); err != nil {
+				t.Errorf("the node did not stop in order: %v", err)
+			}
+			c.brokers[1] = nil
+			server.SetFault(nil)
+			server.Break()
+			c.start(1)
+			c.awaitInSync("orders", 3)
+			l.await(100)
+			l.end()
+			c.compare("orders", 6)
+		})
+	}
+}
+
+// stopWithin is how long the server command has to stop.
+const stopWithin = 1800 * time.Millisecond
 
 // TestConsulForgetsWhoIsRegistered has the agent forget its services.
 func TestConsulForgetsWhoIsRegistered(t *testing.T) {

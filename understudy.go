@@ -167,6 +167,20 @@ func (b *Broker) Done() <-chan struct{} { return b.done }
 // stopTimeout bounds an orderly stop when the caller's context does not.
 const stopTimeout = 30 * time.Second
 
+// closeTime is what the first steps of a stop, which wait for others, leave of its time
+// to the last, which close the logs: one that is not closed is recovered by the next
+// start. Of less than twice as much time they leave half.
+const closeTime = time.Second
+
+// leavingTime bounds a step that waits for others.
+func leavingTime(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	if until, bounded := ctx.Deadline(); bounded {
+		left := time.Until(until)
+		most = min(most, left-min(closeTime, left/2))
+	}
+	return context.WithTimeout(ctx, most)
+}
+
 // Stop ends the broker in order: it takes no more requests, answers those it
 // has, makes everything durable and leaves a data directory that opens at once.
 // When the context ends first, the rest is left to the next start's recovery.
