@@ -229,7 +229,8 @@ storefront-picture: chromium ## take the README's picture of the storefront
 
 # A cluster of real processes is hurt for MINUTES, by the choices of SEED, and must
 # have kept every promise: the page build/chaos.html says what happened. Ctrl-C ends
-# the faults, not the judgement.
+# the faults, not the judgement. With POWER the brokers' disks are this process's memory
+# (some 300 MB for a million records), so that long runs go without: see soak.
 MINUTES ?= 5
 RATE    ?= 50
 POWER   ?= true

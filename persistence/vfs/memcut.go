@@ -112,8 +112,8 @@ func (c *cutter) build(from, to *memDir) {
 
 // file copies what is left of a file.
 func (c *cutter) file(f *memFile) *memFile {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
+	f.mu.Lock() // its content becomes a shared one
+	defer f.mu.Unlock()
 	now := f.content.clone()
 	loss := c.draw()
 	switch loss {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -239,6 +240,40 @@ func TestCutIsRepeatableAndChangesNothing(t *testing.T) {
 }
 
 // TestUndoOfRandomChanges checks that losing all finds every file as of its last sync.
+// TestACutSharesWhatIsNotChanged: what a disk holds takes no more memory for being cut,
+// and what is written to one afterwards is not on the other.
+func TestACutSharesWhatIsNotChanged(t *testing.T) {
+	const size = 64 * chunkSize
+	m, f := volatile(t, strings.Repeat("0123456789abcdef", size/16))
+	f.WriteAt([]byte("pending"), 5)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cut := m.Cut(LoseAll, nil)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > size/8 {
+		t.Errorf("a cut of %d bytes took %d", size, took)
+	}
+	now, err := cut.Open("a")
+	must(t, err)
+	now.WriteAt([]byte("on the new one"), chunkSize)
+	f.WriteAt([]byte("on the old one"), 2*chunkSize)
+	must(t, f.Truncate(3*chunkSize+1))
+	must(t, now.Truncate(size-1))
+	for _, w := range []struct {
+		file File
+		want string
+		at   int64
+	}{
+		{f, "01234pendingcdef0123", 0}, {f, "0123456789abcdef0123", chunkSize}, {f, "on the old oneef0123", 2 * chunkSize}, {f, "0", 3 * chunkSize},
+		{now, "0123456789abcdef0123", 0}, {now, "on the new oneef0123", chunkSize}, {now, "0123456789abcdef0123", 2 * chunkSize}, {now, "0123456789abcdef0123", 3 * chunkSize},
+	} {
+		got := make([]byte, len(w.want))
+		if _, err := w.file.ReadAt(got, w.at); err != nil || string(got) != w.want {
+			t.Errorf("at %d stands %q, want %q (%v)", w.at, got, w.want, err)
+		}
+	}
+}
+
 func TestUndoOfRandomChanges(t *testing.T) {
 	for seed := range uint64(10) {
 		rnd := coins(seed)

@@ -17,7 +17,29 @@ const (
 type sparse struct {
 	size      int64
 	allocated int64 // bytes of all chunks
-	chunks    map[int64][]byte
+	chunks    map[int64]*chunk
+}
+
+// chunk is a piece of a content, or of several: one that is shared is never written
+// to, so that a clone costs next to nothing.
+type chunk struct {
+	bytes  []byte
+	shared bool
+}
+
+// share makes the chunk one of another content, too.
+func (c *chunk) share() *chunk {
+	if !c.shared { // if it is, others may be reading that
+		c.shared = true
+	}
+	return c
+}
+
+func (c *chunk) len() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.bytes)
 }
 
 // readAt copies from offset what there is before the end, and returns how much.
@@ -27,11 +49,11 @@ func (s *sparse) readAt(p []byte, off int64) int {
 	}
 	total := int(min(int64(len(p)), s.size-off))
 	for done := 0; done < total; {
-		chunk, at := (off+int64(done))/chunkSize, int((off+int64(done))%chunkSize)
+		number, at := (off+int64(done))/chunkSize, int((off+int64(done))%chunkSize)
 		part := p[done:min(total, done+chunkSize-at)]
 		n := 0
-		if c := s.chunks[chunk]; at < len(c) {
-			n = copy(part, c[at:])
+		if c := s.chunks[number]; at < c.len() {
+			n = copy(part, c.bytes[at:])
 		}
 		clear(part[n:])
 		done += len(part)
@@ -43,9 +65,9 @@ func (s *sparse) readAt(p []byte, off int64) int {
 // takes; when it refuses, what was written before is kept.
 func (s *sparse) writeAt(p []byte, off int64, reserve func(int64) error) (int, error) {
 	for done := 0; done < len(p); {
-		chunk, at := (off+int64(done))/chunkSize, int((off+int64(done))%chunkSize)
+		number, at := (off+int64(done))/chunkSize, int((off+int64(done))%chunkSize)
 		end := min(chunkSize, at+len(p)-done)
-		c, err := s.grow(chunk, end, reserve)
+		c, err := s.grow(number, end, reserve)
 		if err != nil {
 			return done, err
 		}
@@ -55,27 +77,31 @@ func (s *sparse) writeAt(p []byte, off int64, reserve func(int64) error) (int, e
 	return len(p), nil
 }
 
-// grow makes a chunk long enough for n bytes.
-func (s *sparse) grow(chunk int64, n int, reserve func(int64) error) ([]byte, error) {
-	c := s.chunks[chunk]
-	if n <= len(c) {
-		return c, nil
+// grow makes a chunk long enough for n bytes, and one to write to.
+func (s *sparse) grow(number int64, n int, reserve func(int64) error) ([]byte, error) {
+	c := s.chunks[number]
+	length := c.len()
+	if n <= length && !c.shared {
+		return c.bytes, nil
 	}
-	length := max(minChunkSize, 1<<bits.Len(uint(n-1)))
-	added := int64(length - len(c))
-	if reserve != nil {
-		if err := reserve(added); err != nil {
-			return nil, err
+	if n > length {
+		length = max(minChunkSize, 1<<bits.Len(uint(n-1)))
+		if reserve != nil {
+			if err := reserve(int64(length - c.len())); err != nil {
+				return nil, err
+			}
 		}
+		s.allocated += int64(length - c.len())
 	}
-	bigger := make([]byte, length)
-	copy(bigger, c)
+	own := &chunk{bytes: make([]byte, length)}
+	if c != nil {
+		copy(own.bytes, c.bytes)
+	}
 	if s.chunks == nil {
-		s.chunks = map[int64][]byte{}
+		s.chunks = map[int64]*chunk{}
 	}
-	s.chunks[chunk] = bigger
-	s.allocated += added
-	return bigger, nil
+	s.chunks[number] = own
+	return own.bytes, nil
 }
 
 // resize cuts off what lies behind size, or lets zeros follow.
@@ -89,25 +115,26 @@ func (s *sparse) resize(size int64) {
 // split cuts the content at a position and gives what was behind it, at the
 // offsets where it was.
 func (s *sparse) split(at int64) sparse {
-	tail := sparse{size: s.size, chunks: map[int64][]byte{}}
+	tail := sparse{size: s.size, chunks: map[int64]*chunk{}}
 	first, in := at/chunkSize, int(at%chunkSize)
-	maps.DeleteFunc(s.chunks, func(n int64, c []byte) bool {
-		if n < first || n == first && in >= len(c) {
+	maps.DeleteFunc(s.chunks, func(n int64, c *chunk) bool {
+		if n <= first && (n < first || in >= c.len() || in > 0) {
 			return false
 		}
-		if n == first && in > 0 {
-			c = make([]byte, len(c))
-			copy(c[in:], s.chunks[n][in:])
-			clear(s.chunks[n][in:])
-			tail.allocated += int64(len(c))
-			tail.chunks[n] = c
-			return false
-		}
-		s.allocated -= int64(len(c))
-		tail.allocated += int64(len(c))
+		s.allocated -= int64(c.len())
+		tail.allocated += int64(c.len())
 		tail.chunks[n] = c
 		return true
 	})
+	if c := s.chunks[first]; in > 0 && in < c.len() {
+		behind := make([]byte, c.len())
+		copy(behind[in:], c.bytes[in:])
+		tail.allocated += int64(len(behind))
+		tail.chunks[first] = &chunk{bytes: behind}
+		before := make([]byte, c.len())
+		copy(before, c.bytes[:in])
+		s.chunks[first] = &chunk{bytes: before}
+	}
 	s.size = min(s.size, at)
 	return tail
 }
@@ -115,15 +142,15 @@ func (s *sparse) split(at int64) sparse {
 // join puts back what split gave.
 func (s *sparse) join(tail sparse) {
 	for n, c := range tail.chunks {
-		if mine := s.chunks[n]; mine != nil {
-			s.joinChunk(n, c)
+		if s.chunks[n] != nil {
+			s.joinChunk(n, c.bytes)
 			continue
 		}
 		if s.chunks == nil {
-			s.chunks = map[int64][]byte{}
+			s.chunks = map[int64]*chunk{}
 		}
-		s.chunks[n] = append([]byte(nil), c...)
-		s.allocated += int64(len(c))
+		s.chunks[n] = c.share()
+		s.allocated += int64(c.len())
 	}
 	s.size = tail.size
 }
@@ -137,11 +164,11 @@ func (s *sparse) joinChunk(n int64, tail []byte) {
 	}
 }
 
-// clone copies the content.
+// clone gives the same content, from which on each goes its own way.
 func (s *sparse) clone() sparse {
-	c := sparse{size: s.size, allocated: s.allocated, chunks: make(map[int64][]byte, len(s.chunks))}
-	for n, chunk := range s.chunks {
-		c.chunks[n] = append([]byte(nil), chunk...)
+	c := sparse{size: s.size, allocated: s.allocated, chunks: make(map[int64]*chunk, len(s.chunks))}
+	for n, piece := range s.chunks {
+		c.chunks[n] = piece.share()
 	}
 	return c
 }
