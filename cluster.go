@@ -272,7 +272,7 @@ func (n *node) handOver(ctx context.Context) error {
 		return nil
 	}
 	n.abstain()
-	ctx, cancel := leavingTime(ctx, handOverWithin)
+	ctx, cancel := leavingTime(ctx, handOverWithin, 0)
 	defer cancel()
 	n.depart(ctx)
 	if _, err := ask(ctx, n, leaving, n.member()); err != nil {

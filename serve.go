@@ -79,7 +79,7 @@ func (b *Broker) letGo(ctx context.Context) {
 	if b.node != nil && !b.node.dead.Load() {
 		quiet, within = quietTime, letGoWithin
 	}
-	ctx, cancel := leavingTime(ctx, within)
+	ctx, cancel := leavingTime(ctx, within, server.ShutdownTime)
 	defer cancel()
 	stop := context.AfterFunc(ctx, b.kafka.Close) // what still waits for a change gives up
 	defer stop()

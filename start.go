@@ -134,7 +134,10 @@ func (b *Broker) startController(store metadata.Store) error {
 	b.controller = c.Client(b.tree.System().Root, pid)
 	b.onStop("end the controller", func(ctx context.Context) error {
 		defer c.Close()
-		return b.tree.Stop(ctx, pid)
+		if err := b.tree.Stop(ctx, pid); err != nil && b.node == nil {
+			return err
+		}
+		return nil // in a cluster another decides what this one has not
 	})
 	return nil
 }

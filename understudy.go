@@ -172,11 +172,12 @@ const stopTimeout = 30 * time.Second
 // start. Of less than twice as much time they leave half.
 const closeTime = time.Second
 
-// leavingTime bounds a step that waits for others.
-func leavingTime(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+// leavingTime bounds a step that waits for others, and that takes so long once it waits
+// no more.
+func leavingTime(ctx context.Context, most, after time.Duration) (context.Context, context.CancelFunc) {
 	if until, bounded := ctx.Deadline(); bounded {
 		left := time.Until(until)
-		most = min(most, left-min(closeTime, left/2))
+		most = min(most, left-min(closeTime, left/2)-after)
 	}
 	return context.WithTimeout(ctx, most)
 }

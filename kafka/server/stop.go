@@ -26,6 +26,8 @@ const (
 	// closed. What it sends meanwhile is dropped: closing a connection with unread
 	// bytes would have the kernel drop answers that are on their way.
 	stopLinger = 100 * time.Millisecond
+	// ShutdownTime is how long Shutdown may take once its context has ended.
+	ShutdownTime = stopAnswers + stopLinger
 )
 
 // Shutdown ends the server in order and returns when all connections have ended:
