@@ -153,6 +153,10 @@ func (b *Broker) answer(c call) {
 		c.r.Wait(hangUp(done))
 	}
 	resp := c.api.answer(ctx, b, &c, req)
+	if resp == nil {
+		c.r.Abort()
+		return
+	}
 	resp.SetVersion(c.version)
 	reply := encode(b.deps.Pool, resp)
 	c.r.Charge(len(reply.body))

@@ -55,12 +55,12 @@ func (settled) Leaving(messages.BrokerID) bool               { return false }
 func (s settled) Next() (*metadata.Image, <-chan struct{})   { return s.image(), nil }
 
 // settledImage is the latest metadata, once all who lead one of some topics'
-// partitions have shown that they do, or will not be replaced soon. topics gives
-// the topics in an image.
+// partitions have shown that they do, or will not be replaced soon, or once this broker
+// finds that it may have been replaced itself. topics gives the topics in an image.
 func (b *Broker) settledImage(ctx context.Context, topics func(*metadata.Image) iter.Seq[*metadata.Topic]) *metadata.Image {
 	b.deps.Elections.Confirm(ctx, b.otherLeaders(topics(b.deps.Image())))
 	return b.awaitImage(ctx, func(image *metadata.Image) bool {
-		return slices.ContainsFunc(b.otherLeaders(topics(image)), b.deps.Elections.Pending)
+		return slices.ContainsFunc(b.otherLeaders(topics(image)), b.deps.Elections.Pending) && !b.mayBeReplaced(topics(image))
 	})
 }
 

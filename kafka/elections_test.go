@@ -2,9 +2,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,6 +300,33 @@ func TestAnswersWaitForTheLeadersOwnNews(t *testing.T) {
 				t.Errorf("error %v, leader %d", got, leader)
 			}
 		})
+	}
+}
+
+// TestWhoMayHaveBeenReplacedNamesNobody: who asks such a broker for a topic by name is
+// sent to another by the end of the connection, even while this one waits for an election.
+// Like any, the end of a connection on which nothing was told is a reset.
+func TestWhoMayHaveBeenReplacedNamesNobody(t *testing.T) {
+	f, elections := threeBrokers(t)
+	elections.looked = make(chan struct{}, 100)
+	elections.pending[2] = true // leads partition 0
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	c := h.dial(t)
+	if topics := ask[*kmsg.MetadataResponse](c, metadataReq("quiet")).Topics; topics[0].Partitions[0].Leader != self {
+		t.Errorf("quiet: %+v", topics)
+	}
+	<-elections.looked
+	c.send(metadataReq("orders"))
+	<-elections.looked
+	h.at("orders", 1).change(func(p *fakePartition) { p.alone = true })
+	c.closed()
+	fresh := h.dial(t)
+	fresh.send(metadataReq("orders"))
+	if _, err := fresh.conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("a new connection ends with %v", err)
+	}
+	if topics := ask[*kmsg.MetadataResponse](h.dial(t), metadataReq("quiet")).Topics; topics[0].Partitions[0].Leader != self {
+		t.Errorf("quiet, afterwards: %+v", topics)
 	}
 }
 

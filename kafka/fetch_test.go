@@ -256,8 +256,8 @@ func TestAnIsolatedLeaderSendsThoseAwayWhoWait(t *testing.T) {
 	if p := fetchParts(c, h.fetchReq(17, "orders", 0, 1))[0]; p.ErrorCode != 0 || len(p.RecordBatches) == 0 {
 		t.Errorf("below the end: %+v", p)
 	}
-	meta := kmsg.NewPtrMetadataRequest()
-	meta.Version, meta.Topics = 12, []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("orders")}}
+	meta := kmsg.NewPtrMetadataRequest() // of all topics
+	meta.Version = 12
 	for _, p := range ask[*kmsg.MetadataResponse](c, meta).Topics[0].Partitions {
 		if alone := p.Partition == 1; alone != (p.Leader == -1) || alone != (p.ErrorCode == kerr.LeaderNotAvailable.Code) {
 			t.Errorf("clients are told of partition %d: leader %d, error %d", p.Partition, p.Leader, p.ErrorCode)

@@ -33,14 +33,23 @@ import (
 func metadataAPI() api {
 	return api{
 		key: 3, name: "Metadata", max: 12, flexible: 9, trailing: true,
-		shape:  `[{10+:uuid 0-9:string 10+:string?}] 4+:bool 8-10:bool 8+:bool`,
-		answer: answers((*Broker).metadata),
+		shape: `[{10+:uuid 0-9:string 10+:string?}] 4+:bool 8-10:bool 8+:bool`,
+		answer: func(ctx context.Context, b *Broker, _ *call, req kmsg.Request) kmsg.Response {
+			if resp := b.metadata(ctx, req.(*kmsg.MetadataRequest)); resp != nil {
+				return resp
+			}
+			return nil
+		},
 	}
 }
 
 // noOperations is what an answer says when authorized operations are not told.
 const noOperations = math.MinInt32
 
+// metadata is the answer; nil: this broker cannot know it, and whoever asks had better
+// ask another. To say so would cost clients seconds: franz-go takes an answer that names
+// no leader for as fresh as any, and asked again after five. All topics are told in any
+// case, to whoever looks what there is.
 func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
 	all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
@@ -54,6 +63,9 @@ func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.
 		}
 		return wantedTopics(image, req)
 	})
+	if !all && b.mayBeReplaced(wantedTopics(image, req)) {
+		return nil
+	}
 	for node := range b.brokers(image) {
 		n := kmsg.NewMetadataResponseBroker()
 		n.NodeID, n.Host, n.Port, n.Rack = node.ID, node.Host, node.Port, nullable(node.Rack)
@@ -208,6 +220,19 @@ func (b *Broker) describeTopic(image *metadata.Image, t *metadata.Topic) kmsg.Me
 		}
 	}
 	return d
+}
+
+// mayBeReplaced reports whether this broker leads one of some topics' partitions as far
+// as it knows, and may have been replaced.
+func (b *Broker) mayBeReplaced(topics iter.Seq[*metadata.Topic]) bool {
+	for t := range topics {
+		for i := range t.Partitions {
+			if t.Partitions[i].Leader == b.deps.Self && b.isolated(messages.TopicPartition{Topic: t.Name, Partition: int32(i)}) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isolated reports whether this broker leads a partition as far as it knows, and

@@ -22,6 +22,7 @@ type api struct {
 	shape string
 	// answer makes the answer to a decoded request. It may wait. What the answer
 	// is to outlive must be copied: byte slices in req share the frame's memory.
+	// nil: it is answered by the end of the connection.
 	answer func(ctx context.Context, b *Broker, c *call, req kmsg.Request) kmsg.Response
 	// patient says that answer may wait for other clients, and keeps nothing of
 	// the decoded request meanwhile.

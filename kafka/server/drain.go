@@ -75,6 +75,9 @@ func (c *Conn) writeAll(w *Writer, batch *Request, dead bool) {
 			err = w.flushIfLarge()
 		case aborted:
 			_ = w.flush()
+			if !c.greeted.Load() {
+				c.abrupt.Store(true)
+			}
 			err = errAborted
 		}
 	}
