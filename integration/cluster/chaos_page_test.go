@@ -18,7 +18,7 @@ type figures struct {
 	faults   int
 	byFault  map[string][]time.Duration // how long all took to go on
 	slowest  time.Duration
-	late     int // that took longer than lateAfter
+	late     []span // that took longer than lateAfter
 	quietFor time.Duration
 }
 
@@ -39,7 +39,7 @@ func (c *chaos) figures() figures {
 			f.byFault[s.name] = append(f.byFault[s.name], s.back)
 			f.slowest = max(f.slowest, s.back)
 			if s.back > lateAfter {
-				f.late++
+				f.late = append(f.late, s)
 			}
 		}
 	}
@@ -51,7 +51,10 @@ func (c *chaos) summary() string {
 	f := c.figures()
 	text := fmt.Sprintf("seed %d, %d brokers, %v: %d records acknowledged, %d faults, %v quiet\n",
 		*seed, len(c.nodes), f.length.Round(time.Second), f.acked, f.faults, f.quietFor.Round(time.Second))
-	text += fmt.Sprintf("from the healing until every partition took a write: at most %.2f s, more than %v after %d faults\n", f.slowest.Seconds(), lateAfter, f.late)
+	text += fmt.Sprintf("from the healing until every partition took a write: at most %.2f s, more than %v after %d faults\n", f.slowest.Seconds(), lateAfter, len(f.late))
+	for _, s := range f.late {
+		text += fmt.Sprintf("  %s, %s, from %s to %s: %.2f s\n", s.name, s.whom, s.from.Format(time.TimeOnly), s.to.Format(time.TimeOnly), s.back.Seconds())
+	}
 	if c.tables.verdict == nil {
 		return text + "it did not come to a verdict\n"
 	}

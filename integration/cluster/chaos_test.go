@@ -221,8 +221,12 @@ func (c *chaos) conclude() {
 	}
 }
 
-// report writes the page, whatever has come of it.
+// report writes the page, whatever has come of it. What the processes wrote is kept when
+// a healing took too long, since it may say why.
 func (c *chaos) report() {
+	if len(c.figures().late) > 0 {
+		*keep = true
+	}
 	name := *chaosOut
 	if name == "" {
 		name = filepath.Join(os.TempDir(), "chaos.html")
