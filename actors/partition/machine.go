@@ -57,18 +57,18 @@ type Machine struct {
 	settings topicconfig.Settings
 	tuning   Tuning
 
-	effects replica.Effects // reused
-	current *Append         // being handed to the core; nil otherwise
-	led     messages.LeaderEpoch
-	heard   bool                // another replica's message has not been carried out yet
-	dirty   bool                // has appended since it was last asked
-	swapped bool                // readers are to be shown segments that were compacted
-	turned  producer.TurnedAway // by this replica, a moment ago
-	failure error               // of a flush: the next Settle returns it
-	suspect bool                // a flush has failed, so that what is not durable may be gone
-	flushes bool                // a flush is under way
-	waited  age                 // for it
-	hung    bool                // it has not come back in time
+	effects replica.Effects      // reused
+	current *Append              // being handed to the core; nil otherwise
+	led     messages.LeaderEpoch // the last that it led in; see View
+	heard   bool                 // another replica's message has not been carried out yet
+	dirty   bool                 // has appended since it was last asked
+	swapped bool                 // readers are to be shown segments that were compacted
+	turned  producer.TurnedAway  // by this replica, a moment ago
+	failure error                // of a flush: the next Settle returns it
+	suspect bool                 // a flush has failed, so that what is not durable may be gone
+	flushes bool                 // a flush is under way
+	waited  age                  // for it
+	hung    bool                 // it has not come back in time
 	onFlush func(messages.Offset, error)
 	reads   []replica.Read // not served yet
 	parcels []*parcel      // of the effects being carried out

@@ -239,7 +239,6 @@ func TestCutIsRepeatableAndChangesNothing(t *testing.T) {
 	}
 }
 
-// TestUndoOfRandomChanges checks that losing all finds every file as of its last sync.
 // TestACutSharesWhatIsNotChanged: what a disk holds takes no more memory for being cut,
 // and what is written to one afterwards is not on the other.
 func TestACutSharesWhatIsNotChanged(t *testing.T) {
@@ -274,6 +273,7 @@ func TestACutSharesWhatIsNotChanged(t *testing.T) {
 	}
 }
 
+// TestUndoOfRandomChanges checks that losing all finds every file as of its last sync.
 func TestUndoOfRandomChanges(t *testing.T) {
 	for seed := range uint64(10) {
 		rnd := coins(seed)

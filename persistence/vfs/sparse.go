@@ -118,7 +118,7 @@ func (s *sparse) split(at int64) sparse {
 	tail := sparse{size: s.size, chunks: map[int64]*chunk{}}
 	first, in := at/chunkSize, int(at%chunkSize)
 	maps.DeleteFunc(s.chunks, func(n int64, c *chunk) bool {
-		if n <= first && (n < first || in >= c.len() || in > 0) {
+		if n < first || n == first && in > 0 {
 			return false
 		}
 		s.allocated -= int64(c.len())
@@ -131,9 +131,8 @@ func (s *sparse) split(at int64) sparse {
 		copy(behind[in:], c.bytes[in:])
 		tail.allocated += int64(len(behind))
 		tail.chunks[first] = &chunk{bytes: behind}
-		before := make([]byte, c.len())
-		copy(before, c.bytes[:in])
-		s.chunks[first] = &chunk{bytes: before}
+		before, _ := s.grow(first, c.len(), nil)
+		clear(before[in:])
 	}
 	s.size = min(s.size, at)
 	return tail
