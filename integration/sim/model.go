@@ -152,6 +152,10 @@ func (m *model) compareFrom(p *process, b *book, l *log.View, from messages.Offs
 		if len(bytes) == 0 && b.mayBeGone(from, l.HighWatermark) {
 			return l.HighWatermark, true
 		}
+		if len(bytes) == 0 && b.lossy {
+			m.s.count("high watermark within a batch that took the place of what was lost")
+			return from, false
+		}
 		if len(bytes) == 0 {
 			m.s.wrong("unseen", "node %d: %v has nothing at %d, below its high watermark %d", p.m.id, b.tp, from, l.HighWatermark)
 			return from, false

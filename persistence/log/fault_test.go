@@ -153,6 +153,44 @@ func TestAFailedSyncIsNotForgottenWithItsProcess(t *testing.T) {
 	readAll(t, l.Publish(l.End()), 1<<20)
 }
 
+// TestWhatAFailureLeftHasNoDurableName makes a file but does not get as far as to use
+// it. The log that is opened again goes on in that file, of which the directory, or the
+// directory's own name, was never synced.
+func TestWhatAFailureLeftHasNoDurableName(t *testing.T) {
+	for name, before := range map[string]int{"first segment": 0, "another segment": 20} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+			if err := errors.Join(disk.MkdirAll("data"), disk.SyncDir(".")); err != nil {
+				t.Fatal(err)
+			}
+			fails := vfs.NewFaulty(disk, nil)
+			o := quiet(fails)
+			o.Dir = "data/t-0"
+			o.Settings.SegmentBytes = 2000
+			l, m := open(t, o, nil), newMaker()
+			appendAll(t, l, m.batches(before, 5)...)
+			flushed(t, l)
+			fault := fails.Add(vfs.Rule{Ops: vfs.OpSize, Path: "*.log", Err: syscall.EIO, Times: 1})
+			for end := l.End(); fault.Struck() == 0; end = l.End() {
+				b := m.batches(1, 5)
+				if err := l.Append(b); err == nil {
+					flushed(t, l)
+				} else if m.next = end; fault.Struck() == 0 {
+					t.Fatal(err)
+				}
+			}
+			l = reopened(t, o, l)
+			appendAll(t, l, m.batches(1, 5)...)
+			flushed(t, l)
+			o.FS = disk.Cut(vfs.LoseAll, nil)
+			l = open(t, o, nil)
+			if l.End() != m.next {
+				t.Fatalf("ends at %d, and %d was durable", l.End(), m.next)
+			}
+		})
+	}
+}
+
 func TestFailuresOfEveryKind(t *testing.T) {
 	ops := map[string]vfs.Op{
 		"create": vfs.OpCreate, "rename": vfs.OpRename, "syncdir": vfs.OpSyncDir, "write": vfs.OpWrite,

@@ -48,6 +48,7 @@ func (r *recovery) settle() error {
 		return err
 	}
 	if !r.renamed && len(r.scanned) == 0 {
+		l.pending.names, l.pending.parent = r.unproven(), r.unproven()
 		return nil
 	}
 	if err := errors.Join(l.dir.FS.SyncDir(l.dir.Path), l.dir.FS.SyncDir(path.Dir(l.dir.Path))); err != nil {
@@ -59,6 +60,13 @@ func (r *recovery) settle() error {
 	// Segments that are complete may be compacted from now on, after which an older claim
 	// names the wrong position in one: so this one must not be lost, as after a roll.
 	return l.writeMark(l.durable, len(l.segs) > 1)
+}
+
+// unproven reports whether the last segment's name may be in memory alone. It is empty,
+// and nothing in it was ever synced: whoever made it may have come to its end at once.
+func (r *recovery) unproven() bool {
+	s := r.l.active()
+	return s != nil && s.Base() >= r.claim.offset
 }
 
 // keepEpochs writes down the epochs that were found, before the mark says that the
