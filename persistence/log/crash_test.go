@@ -402,12 +402,12 @@ func (w *workload) recover(left *vfs.Mem) error {
 	return after.goOn()
 }
 
-// goOn appends to a recovered log, until the process dies, and again, until the
-// power goes, and closes it in order at last.
+// goOn appends to a recovered log, until the power goes, until the process dies, and
+// again, until the power goes, and closes it in order at last.
 func (w *workload) goOn() error {
 	w.m.next, w.m.epoch = w.log.End(), 1000
-	for _, end := range []func() error{w.die, w.cut, w.restart} {
-		for range 5 {
+	for i, end := range []func() error{w.cut, w.die, w.cut, w.restart} {
+		for range 1 + 4*min(i, 1) { // at first no more than goes to what recovery found
 			if err := w.append(); err != nil {
 				return fmt.Errorf("going on: %w", err)
 			}

@@ -191,37 +191,55 @@ func TestWhatAFailureLeftHasNoDurableName(t *testing.T) {
 	}
 }
 
+// TestFailuresOfEveryKind fails one call of a workload after another, opens the log
+// again, goes on, and cuts the power.
 func TestFailuresOfEveryKind(t *testing.T) {
 	ops := map[string]vfs.Op{
 		"create": vfs.OpCreate, "rename": vfs.OpRename, "syncdir": vfs.OpSyncDir, "write": vfs.OpWrite,
 		"sync": vfs.OpSync, "truncate": vfs.OpTruncate, "remove": vfs.OpRemove, "open": vfs.OpOpen,
+		"size": vfs.OpSize, "mkdir": vfs.OpMkdir,
 	}
 	for name, op := range ops {
 		t.Run(name, func(t *testing.T) {
-			for after := range 60 {
-				disk := vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
-				w := newWorkload(disk, 5)
-				fault := disk.Add(vfs.Rule{Ops: op, Path: "", After: after, Times: 1, Err: syscall.EIO})
-				err := w.run(50)
-				if err != nil && !errors.Is(err, syscall.EIO) {
-					t.Fatal(err)
-				}
-				if fault.Struck() == 0 {
-					break
-				}
-				disk.Clear()
-				if w.log != nil {
-					w.log.Close(false)
-				}
-				if err := w.start(); err != nil {
-					t.Fatalf("after %d: %v", after, err)
-				}
-				if err := w.check(w.log); err != nil {
-					t.Fatalf("after %d: %v", after, err)
+			t.Parallel()
+			for seed := range uint64(crashSeeds()) {
+				for after := 0; failOnce(t, op, seed, after); after++ {
 				}
 			}
 		})
 	}
+}
+
+// failOnce fails one call of a kind, after some that did not. It reports whether there
+// were so many.
+func failOnce(t *testing.T, op vfs.Op, seed uint64, after int) bool {
+	t.Helper()
+	mem := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+	disk := vfs.NewFaulty(mem, nil)
+	w := newWorkload(disk, seed)
+	fault := disk.Add(vfs.Rule{Ops: op, After: after, Times: 1, Err: syscall.EIO})
+	if err := w.run(50); err != nil && !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	if fault.Struck() == 0 {
+		return false
+	}
+	disk.Clear()
+	if w.log != nil {
+		w.log.Close(false)
+	}
+	err := w.start()
+	if err == nil {
+		err = w.check(w.log)
+	}
+	if err == nil {
+		w.fs = mem // a disk of which the power can be cut
+		err = w.goOn()
+	}
+	if err != nil {
+		t.Fatalf("seed %d, after %d: %v", seed, after, err)
+	}
+	return true
 }
 
 func TestFailedReadIsToldAndHarmless(t *testing.T) {
