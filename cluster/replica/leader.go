@@ -194,12 +194,25 @@ func (r *Replica) refuse(op string, kind messages.Kind, token any) {
 	r.out.Answers = append(r.out.Answers, Answer{Token: token, Base: messages.NoOffset, LogStart: r.start, Err: err})
 }
 
-// advance raises the high watermark to what every member of the largest possible
-// in-sync set holds, and answers those who waited for it.
+// advance raises the high watermark if enough are in sync, and notices that it counts
+// all that was committed before: a follower may have heard that much.
 func (r *Replica) advance() {
-	if r.role != Leader || len(r.assignment.ISR) < r.minISR() {
+	if r.role != Leader {
 		return
 	}
+	if len(r.assignment.ISR) >= r.minISR() {
+		r.raise()
+	}
+	if !r.lead.settled && r.hw >= r.lead.epochStart {
+		r.lead.settled = true
+		r.out.Publish = true
+		r.event(Settled{Epoch: r.epoch, HW: r.hw})
+	}
+}
+
+// raise raises the high watermark to what every member of the largest possible in-sync
+// set holds, and answers those who waited for it.
+func (r *Replica) raise() {
 	hw := r.durable
 	if r.settings.WriteCaching {
 		hw = r.end
@@ -215,11 +228,6 @@ func (r *Replica) advance() {
 		for w := range r.lead.waiting.reached(hw) {
 			r.answer(w, nil)
 		}
-	}
-	if !r.lead.settled && r.hw >= r.lead.epochStart {
-		r.lead.settled = true
-		r.out.Publish = true
-		r.event(Settled{Epoch: r.epoch, HW: r.hw})
 	}
 }
 
