@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,20 @@ func (o devOptions) check(cmd *cobra.Command) error {
 	return nil
 }
 
+// portsFree makes sure that no other cluster, or broker, has the ports.
+func (o devOptions) portsFree() error {
+	for i := range o.brokers {
+		for _, port := range []int{o.basePort + i, o.basePort + i + adminOffset} {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				return hint(err, "something else is there; take other ports with --base-port N")
+			}
+			l.Close()
+		}
+	}
+	return nil
+}
+
 // dev is a local cluster.
 type dev struct {
 	streams Streams
@@ -77,6 +92,9 @@ func runDev(ctx context.Context, streams Streams, o devOptions) error {
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return hint(err, "another place: --data-dir DIR")
+	}
+	if err := o.portsFree(); err != nil {
+		return err
 	}
 	d := &dev{streams: streams}
 	defer d.end()
@@ -94,7 +112,7 @@ func runDev(ctx context.Context, streams Streams, o devOptions) error {
 	if err := d.startNodes(ctx); err != nil {
 		return err
 	}
-	d.introduce(o)
+	d.introduce(o, consul)
 	return d.obey(ctx)
 }
 
@@ -126,7 +144,7 @@ func (d *dev) startNodes(ctx context.Context) error {
 }
 
 // introduce says what there is.
-func (d *dev) introduce(o devOptions) {
+func (d *dev) introduce(o devOptions, consul string) {
 	rows := make([][]any, len(d.nodes))
 	seeds := make([]string, len(d.nodes))
 	for i, n := range d.nodes {
@@ -136,6 +154,9 @@ func (d *dev) introduce(o devOptions) {
 	out := d.streams.Out
 	_ = writeTable(out, []column{{"node", true}, {name: "kafka"}, {name: "admin"}, {name: "data"}, {name: "log"}}, rows) // a terminal that has gone is noticed soon
 	fmt.Fprintf(out, "\nready: %s\n", strings.Join(seeds, ","))
+	if d.consul != nil {
+		fmt.Fprintf(out, "to look into consul: export CONSUL_HTTP_ADDR=%s, and then consul kv get -recurse understudy/\n", consul)
+	}
 	fmt.Fprintf(out, "kill N, stop N, start N and quit do what they say; Ctrl-C ends everything\n")
 	if o.basePort != 9092 {
 		fmt.Fprintf(out, "for the other commands: export %s=%s %s=%v\n", brokersEnv, seeds[0], adminEnv, d.nodes[0].details[2])

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,29 +79,4 @@ func TestMain(m *testing.M) {
 		os.Exit(Main(os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 	}
 	os.Exit(m.Run())
-}
-
-// freeRange is the first of n ports in a row that nobody listens on, and whose
-// admin ports are free too.
-func freeRange(t *testing.T, n int) int {
-	t.Helper()
-search:
-	for base := 20000 + os.Getpid()%10000; base < 60000; base += n {
-		for i := range n {
-			if !free(base+i) || !free(base+i+adminOffset) {
-				continue search
-			}
-		}
-		return base
-	}
-	t.Fatal("no ports are free")
-	return 0
-}
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", itoa(port)))
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
 }

@@ -4,6 +4,7 @@ package commands
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +16,7 @@ import (
 func TestDevSaysWhatItNeeds(t *testing.T) {
 	t.Setenv("CONSUL_HTTP_ADDR", "")
 	t.Setenv("PATH", t.TempDir())
-	r := run(t, strings.NewReader(""), "dev", "--data-dir", t.TempDir())
+	r := run(t, strings.NewReader(""), "dev", "--brokers", "1", "--data-dir", t.TempDir(), "--base-port", itoa(freeRange(t, 1)))
 	if r.code != exitFailed || !strings.Contains(r.err, "no consul program") || !strings.Contains(r.err, "CONSUL_HTTP_ADDR") {
 		t.Errorf("%d: %s", r.code, r.err)
 	}
@@ -23,6 +24,19 @@ func TestDevSaysWhatItNeeds(t *testing.T) {
 		if r := run(t, strings.NewReader(""), append([]string{"dev"}, bad...)...); r.code != exitUsage {
 			t.Errorf("%v: %d: %s", bad, r.code, r.err)
 		}
+	}
+}
+
+func TestDevDoesNotBeginOnPortsOfOthers(t *testing.T) {
+	port := itoa(freeRange(t, 1))
+	l, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := run(t, strings.NewReader(""), "dev", "--brokers", "1", "--data-dir", t.TempDir(), "--base-port", port)
+	if r.code != exitFailed || !strings.Contains(r.err, port) || !strings.Contains(r.err, "--base-port") {
+		t.Errorf("%d: %s", r.code, r.err)
 	}
 }
 
@@ -105,4 +119,29 @@ func TestLinesThatMeanNothing(t *testing.T) {
 	if err := d.do(context.Background(), "  "); err != nil {
 		t.Error(err)
 	}
+}
+
+// freeRange is the first of n ports in a row that nobody listens on, and whose
+// admin ports are free too.
+func freeRange(t *testing.T, n int) int {
+	t.Helper()
+search:
+	for base := 20000 + os.Getpid()%10000; base < 60000; base += n {
+		for i := range n {
+			if !free(base+i) || !free(base+i+adminOffset) {
+				continue search
+			}
+		}
+		return base
+	}
+	t.Fatal("no ports are free")
+	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }

@@ -315,7 +315,7 @@ func (p *lineProducer) explainLine(number int64, err error) error {
 			"allow longer ones with: understudy topic alter %s --config max.message.bytes=N", p.topic)
 	}
 	if errors.Is(err, kgo.ErrRecordTimeout) {
-		return hint(&worded{fmt.Sprintf("line %d could not be written in time", number), err}, "is the broker up? see: understudy topic describe %s", p.topic)
+		return hint(&worded{fmt.Sprintf("line %d could not be written in time", number), err}, "is the broker up, and are enough replicas in sync? see: understudy topic describe %s", p.topic)
 	}
 	cause := aboutTopic(p.topic, err, "")
 	return hint(&worded{fmt.Sprintf("line %d: %s", number, cause), err}, "%s", hintOf(cause))
