@@ -132,6 +132,9 @@ func (m *moving) end() {
 
 // about names the partition that an error is about.
 func about(tp messages.TopicPartition, err error) error {
+	if e, ok := err.(*messages.Error); ok && e.Subject == "" {
+		return messages.E(e.Op, e.Kind, tp.String(), e.Err)
+	}
 	return messages.E("controller", messages.Unknown, tp.String(), err)
 }
 

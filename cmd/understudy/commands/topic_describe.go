@@ -3,12 +3,14 @@ package commands
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -137,7 +139,8 @@ func (p partitionDescription) state() string {
 		words = append(words, fmt.Sprintf("offline: comes back with any of nodes %s", ids(p.BackWith)))
 	case p.Error != "":
 		words = append(words, p.Error)
-	case len(p.Offline) > 0:
+	}
+	if len(p.BackWith) == 0 && len(p.Offline) > 0 {
 		words = append(words, "down: "+ids(p.Offline))
 	}
 	if len(p.Adding) > 0 {
@@ -155,6 +158,8 @@ func offsetOf(listed kadm.ListedOffsets, topic string, partition int32, listErr 
 	switch {
 	case ok && o.Err == nil:
 		return o.Offset
+	case ok && errors.Is(o.Err, kerr.OffsetNotAvailable):
+		*reason = "the end is not known yet"
 	case ok:
 		*reason = o.Err.Error()
 	case listErr != nil:

@@ -197,3 +197,10 @@ func TestTopicElect(t *testing.T) {
 	matches(t, r.out, fmt.Sprintf(`^single-0 has a leader: node %d holds records below offset 0; whether more were committed is not known\n$`, stay))
 	must(t, "1\n", "produce", "single")
 }
+
+func TestAPartitionSaysAllThatIsOutOfTheOrdinary(t *testing.T) {
+	p := partitionDescription{Error: "the end is not known yet", Offline: []int32{3, 2}, Adding: []int32{4}}
+	if have, want := p.state(), "the end is not known yet; down: 3,2; adding 4"; have != want {
+		t.Errorf("%q, not %q", have, want)
+	}
+}
