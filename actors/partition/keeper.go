@@ -58,12 +58,6 @@ func (k *Keeper) Scan() {
 	}
 }
 
-// taken is one replica's checkpoint on its way to the file.
-type taken struct {
-	handle     *Handle
-	checkpoint log.Checkpoint
-}
-
 // Checkpoint asks every replica that has changed for its checkpoint and writes
 // the file, unless nothing has changed.
 func (k *Keeper) Checkpoint(ctx context.Context) error {
@@ -77,10 +71,14 @@ func (k *Keeper) Checkpoint(ctx context.Context) error {
 		return nil
 	}
 	// Room for every answer: a replica that fails meanwhile gives none, and one
-	// that answers late finds room and is not waited for.
-	answers := make(chan taken, len(asked))
+	// that answers late finds room and is not waited for. It notes its checkpoint in
+	// its own turn: if it goes from here, what it noted goes after that.
+	answers := make(chan struct{}, len(asked))
 	for _, h := range asked {
-		h.mail.PostUserMessage(takeCheckpoint{func(cp log.Checkpoint) { answers <- taken{h, cp} }})
+		h.mail.PostUserMessage(takeCheckpoint{func(cp log.Checkpoint) {
+			k.Shared.Checkpoints.put(h.topicID, h.tp, cp)
+			answers <- struct{}{}
+		}})
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.CheckpointInterval)
 	defer cancel()
@@ -88,11 +86,9 @@ func (k *Keeper) Checkpoint(ctx context.Context) error {
 		pause(func() bool { return len(answers) == len(asked) || ctx.Err() != nil })
 	}
 	for range asked {
-		t, ok := receive(ctx, answers)
-		if !ok {
+		if _, ok := receive(ctx, answers); !ok {
 			break
 		}
-		k.Shared.Checkpoints.put(t.handle.topicID, t.handle.tp, t.checkpoint)
 	}
 	return k.Shared.Checkpoints.Write()
 }

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -252,6 +253,46 @@ func TestAReplicaThatComesBackIsHeard(t *testing.T) {
 	defer tr.registry.mu.RUnlock()
 	if tr.registry.byID[fresh.key()] != fresh {
 		t.Error("other nodes' messages do not find it")
+	}
+}
+
+// TestAReplicaThatLeavesTakesItsCheckpointAlong has a replica answer the keeper, and move
+// away before that looks at the answer. When it moves here again it has nothing, and is
+// to miss nothing.
+func TestAReplicaThatLeavesTakesItsCheckpointAlong(t *testing.T) {
+	var keeper Keeper
+	var meanwhile func()
+	tr := plantAs(t, vfs.NewMem(vfs.MemOptions{}), func(s *Shared) {
+		s.Stage.Pause = func(ready func() bool) {
+			for !ready() {
+				runtime.Gosched()
+			}
+			meanwhile()
+		}
+		keeper = Keeper{Shared: s, CheckpointInterval: time.Minute}
+	})
+	tr.createTopic("orders", someTopic, 1)
+	move := func(to messages.BrokerID, epoch messages.LeaderEpoch) {
+		tr.edit(func(e *metadata.Edit) {
+			e.SetPartition(orders0, metadata.Partition{
+				Replicas: []messages.BrokerID{to}, ISR: []messages.BrokerID{to}, Leader: to, LeaderEpoch: epoch, UncleanEpoch: messages.NoEpoch})
+		})
+	}
+	if got := tr.append(tr.await(someTopic, orders0), records(3, messages.NoSequence)); got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	meanwhile = func() {
+		move(2, 1)
+		for keeper.Shared.Checkpoints.exists(orders0) {
+			runtime.Gosched()
+		}
+	}
+	if err := keeper.Checkpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	move(1, 2)
+	if got := tr.append(tr.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil || got.Base != 0 {
+		t.Errorf("a replica that is here again answered %+v, want offset 0", got)
 	}
 }
 
