@@ -12,13 +12,12 @@ import (
 // has none yet.
 func (g *Group) Join(t Time, j Join, fresh string, to any) {
 	g.now = t
-	if err := g.admit(&j); err != nil {
+	switch err := g.admit(&j); {
+	case err != nil:
 		g.refuseJoin(to, j.MemberID, err)
-		return
-	}
-	if j.MemberID == "" {
+	case j.MemberID == "":
 		g.joinNew(&j, fresh, to)
-	} else {
+	default:
 		g.joinKnown(&j, to)
 	}
 	g.joinedByAll()

@@ -81,6 +81,37 @@ func TestAGroupKeepsOnlySoMuch(t *testing.T) {
 	check(t, g)
 }
 
+// TestNobodyWaitsForWhoIsRefused has a group of three that may only have two members any
+// more: the last to join again is out, and the others go on without it at once.
+func TestNobodyWaitsForWhoIsRefused(t *testing.T) {
+	s := DefaultSettings()
+	g := New("g", &s)
+	now := Time{Clock: 1000}
+	var e Effects
+	join := func(id, fresh string) {
+		g.Join(now, Join{MemberID: id, SessionTimeout: 10_000, RebalanceTimeout: 60_000, ProtocolType: "consumer", Protocols: []Protocol{{Name: "range"}}}, fresh, fresh)
+	}
+	for _, fresh := range []string{"1", "2", "3"} {
+		join("", fresh)
+	}
+	for g.state == PreparingRebalance {
+		now.Clock = g.Deadline()
+		g.Tick(now)
+	}
+	s.MaxSize = 2
+	g.rebalance("as a test wants it")
+	g.Take(&e)
+	for _, id := range []string{"-1", "-2", "-3"} {
+		join(id, id)
+	}
+	g.Take(&e)
+	refused := e.Answers[0]
+	if refused.To != "-3" || messages.KindOf(refused.Value.(Joined).Err) != messages.GroupMaxSizeReached || len(e.Answers) != 3 || g.state != CompletingRebalance {
+		t.Errorf("have %+v in %s", e.Answers, g.state)
+	}
+	check(t, g)
+}
+
 // TestWithoutRoomOnlyNewcomersAreRefused has a group that is told that there is no
 // memory left: whoever is there goes on, with a little more as well, until there is
 // really none.
