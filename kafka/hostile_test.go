@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -178,6 +179,14 @@ func TestAnswersDoNotGrowByRepetition(t *testing.T) {
 	coordinators, offsets := kmsg.NewPtrFindCoordinatorRequest(), kmsg.NewPtrOffsetFetchRequest()
 	coordinators.Version, offsets.Version = 4, 8
 	described, deleted := kmsg.NewPtrDescribeGroupsRequest(), kmsg.NewPtrDeleteGroupsRequest()
+	f.groups.offsets[messages.TopicPartition{Topic: "wide"}] = group.Committed{Offset: 1, Metadata: strings.Repeat("x", 4096)}
+	again, old := kmsg.NewPtrOffsetFetchRequest(), kmsg.NewPtrOffsetFetchRequest()
+	again.Version, old.Version = 8, 7
+	again.Groups = []kmsg.OffsetFetchRequestGroup{{Group: "group", Topics: []kmsg.OffsetFetchRequestGroupTopic{}}}
+	for range 100 {
+		again.Groups[0].Topics = append(again.Groups[0].Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: "wide", Partitions: make([]int32, 100)})
+		old.Topics = append(old.Topics, kmsg.OffsetFetchRequestTopic{Topic: "wide", Partitions: make([]int32, 100)})
+	}
 	for range 10_000 {
 		coordinators.CoordinatorKeys = append(coordinators.CoordinatorKeys, "group")
 		offsets.Groups = append(offsets.Groups, kmsg.OffsetFetchRequestGroup{Group: "group"})
@@ -189,7 +198,7 @@ func TestAnswersDoNotGrowByRepetition(t *testing.T) {
 		producers.Topics[0].Partitions = append(producers.Topics[0].Partitions, 1)
 		dirs.Topics[0].Partitions = append(dirs.Topics[0].Partitions, 1)
 	}
-	for _, req := range []kmsg.Request{meta, configs, pages, producers, dirs, coordinators, offsets, described, deleted} {
+	for _, req := range []kmsg.Request{meta, configs, pages, producers, dirs, coordinators, offsets, again, old, described, deleted} {
 		if n := size(req); n > 128<<10 {
 			t.Errorf("%T: an answer of %d bytes", req, n)
 		}

@@ -74,6 +74,21 @@ func oldOffsetFetch(req *kmsg.OffsetFetchRequest) kmsg.OffsetFetchRequestGroup {
 	return g
 }
 
+// eachOnce leaves each partition where it is named first: naming one often must not
+// make the answer large, since what is committed may be a hundred times as long.
+func eachOnce(topics []kmsg.OffsetFetchRequestGroupTopic) {
+	seen := make(map[messages.TopicPartition]bool)
+	for i := range topics {
+		t := &topics[i]
+		t.Partitions = slices.DeleteFunc(t.Partitions, func(n int32) bool {
+			tp := messages.TopicPartition{Topic: t.Topic, Partition: n}
+			before := seen[tp]
+			seen[tp] = true
+			return before
+		})
+	}
+}
+
 // fetchOffsets answers for one group.
 func (b *Broker) fetchOffsets(ctx context.Context, asked *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
 	resp := kmsg.NewOffsetFetchResponseGroup()
@@ -82,6 +97,7 @@ func (b *Broker) fetchOffsets(ctx context.Context, asked *kmsg.OffsetFetchReques
 	if asked.Topics != nil {
 		tps = []messages.TopicPartition{}
 	}
+	eachOnce(asked.Topics)
 	for _, t := range asked.Topics {
 		for _, n := range t.Partitions {
 			tps = append(tps, messages.TopicPartition{Topic: t.Topic, Partition: n})
