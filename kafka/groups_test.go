@@ -187,6 +187,20 @@ func TestSyncGroupAndHeartbeat(t *testing.T) {
 	if s := h.groups.sync; s.Member != member || s.Protocol != "range" || s.ProtocolType != "consumer" {
 		t.Errorf("have %+v", s)
 	}
+	h.groups.with(func() { h.groups.sync = group.Sync{} })
+	for what, forget := range map[string]func(*kmsg.SyncGroupRequest){
+		"no type":      func(r *kmsg.SyncGroupRequest) { r.ProtocolType = nil },
+		"an empty one": func(r *kmsg.SyncGroupRequest) { r.ProtocolType = new(string) },
+		"no protocol":  func(r *kmsg.SyncGroupRequest) { r.Protocol = nil },
+		"neither":      func(r *kmsg.SyncGroupRequest) { r.ProtocolType, r.Protocol = nil, nil },
+	} {
+		wantCode(t, what, ask[*kmsg.SyncGroupResponse](c, inVersion(h, 5, forget)).ErrorCode, kerr.InconsistentGroupProtocol)
+		if h.groups.sync.Group != "" {
+			t.Errorf("%s: the group was asked", what)
+		}
+		wantCode(t, what+", in version 4", ask[*kmsg.SyncGroupResponse](c, inVersion(h, 4, forget)).ErrorCode, nil)
+		h.groups.with(func() { h.groups.sync = group.Sync{} })
+	}
 	ask[*kmsg.HeartbeatResponse](c, inVersion[*kmsg.HeartbeatRequest](h, 4, nil))
 	if h.groups.member != member {
 		t.Errorf("have %+v", h.groups.member)

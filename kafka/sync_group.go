@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -16,7 +17,7 @@ import (
 //	1  throttle time
 //	3  static members (KIP-345)
 //	4  flexible
-//	5  the protocol is named and checked (KIP-559)
+//	5  the protocol must be named, and is checked (KIP-559)
 //
 // The answer comes when the leader has brought the assignments.
 func syncGroupAPI() api {
@@ -30,10 +31,17 @@ func syncGroupAPI() api {
 // maxAssignments bounds the members that one leader may assign to.
 const maxAssignments = 20_000
 
+var errNoProtocol = messages.E("sync group", messages.InconsistentGroupProtocol, "", errors.New("the protocol and its type must be named"))
+
 func (b *Broker) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse {
 	resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
-	synced := group.Synced{Err: errManyMembers}
-	if len(req.GroupAssignment) <= maxAssignments {
+	var synced group.Synced
+	switch {
+	case len(req.GroupAssignment) > maxAssignments:
+		synced.Err = errManyMembers
+	case req.Version >= 5 && (orEmpty(req.ProtocolType) == "" || orEmpty(req.Protocol) == ""):
+		synced.Err = errNoProtocol
+	default:
 		synced = b.deps.Groups.Sync(ctx, syncOf(req))
 	}
 	if resp.ErrorCode = messages.Code(synced.Err); synced.Err != nil {
