@@ -120,7 +120,7 @@ func TestWhatIsAskedAboutGroupsThatAreNotThere(t *testing.T) {
 	for what, want := range map[string]messages.Kind{
 		"join": messages.UnknownMemberID, "join without a name": messages.InvalidGroupID, "join with a short session": messages.InvalidSessionTimeout,
 		"sync": messages.UnknownMemberID, "heartbeat": messages.UnknownMemberID, "delete": messages.GroupIDNotFound,
-		"commit": messages.IllegalGeneration, "delete offsets": messages.GroupIDNotFound, "leave": messages.UnknownMemberID,
+		"commit": messages.GroupIDNotFound, "delete offsets": messages.GroupIDNotFound, "leave": messages.UnknownMemberID,
 	} {
 		if kinds[what] != want {
 			t.Errorf("%s: have %v, want %v", what, kinds[what], want)

@@ -70,8 +70,6 @@ func (r *request) begins() bool {
 // answerAbsent answers what is asked about a group that is not there.
 func (r *request) answerAbsent() {
 	switch q := r.question.(type) {
-	case core.Commit:
-		r.refuseAs(messages.IllegalGeneration)
 	case leave:
 		errs := make([]error, len(q.leaving))
 		for i := range errs {
@@ -80,7 +78,7 @@ func (r *request) answerAbsent() {
 		r.answer(errs)
 	case fetchOffsets:
 		r.answer(map[messages.TopicPartition]core.Committed{})
-	case deleteOffsets, deleteGroup:
+	case core.Commit, deleteOffsets, deleteGroup:
 		r.refuseAs(messages.GroupIDNotFound)
 	case describe:
 		r.answer(core.Description{Group: r.group, State: core.Dead})

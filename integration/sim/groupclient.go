@@ -72,7 +72,7 @@ func (c *groupClient) askNode(to messages.BrokerID, patience int64, ask question
 // refused reports whether an error says that nothing was, or will be, done.
 func refused(err error) bool {
 	switch messages.KindOf(err) {
-	case messages.IllegalGeneration, messages.UnknownMemberID, messages.FencedInstanceID, messages.RebalanceInProgress:
+	case messages.IllegalGeneration, messages.GroupIDNotFound, messages.UnknownMemberID, messages.FencedInstanceID, messages.RebalanceInProgress:
 		return true
 	}
 	return false
