@@ -42,8 +42,8 @@ func (g *Group) admit(j *Join) error {
 		return g.failBecause(joining, messages.InvalidSessionTimeout,
 			fmt.Sprintf("%d ms, want %d to %d", j.SessionTimeout, g.settings.MinSession, g.settings.MaxSession))
 	}
-	if max(len(j.MemberID), len(j.InstanceID), len(j.ProtocolType)) > maxID {
-		return g.failBecause(joining, messages.InvalidRequest, "an id or a protocol type is too long")
+	if max(len(j.InstanceID), len(j.ProtocolType)) > maxID {
+		return g.failBecause(joining, messages.InvalidRequest, "an instance or a protocol type is too long")
 	}
 	if err := g.admitProtocols(j.Protocols); err != nil {
 		return err

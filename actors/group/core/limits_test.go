@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"understudy/messages"
 )
@@ -39,7 +40,7 @@ func TestTooMuchIsRefused(t *testing.T) {
 		"one protocol twice":   {func(j *Join) { j.Protocols = []Protocol{{Name: "range"}, {Name: "range"}} }, messages.InconsistentGroupProtocol},
 		"a long protocol name": {func(j *Join) { j.Protocols = []Protocol{{Name: strings.Repeat("x", 2000)}} }, messages.InconsistentGroupProtocol},
 		"a long instance":      {func(j *Join) { j.InstanceID = strings.Repeat("x", 2000) }, messages.InvalidRequest},
-		"a long member id":     {func(j *Join) { j.MemberID = strings.Repeat("x", 2000) }, messages.InvalidRequest},
+		"a long member id":     {func(j *Join) { j.MemberID = strings.Repeat("x", 2000) }, messages.UnknownMemberID},
 		"a long protocol type": {func(j *Join) { j.ProtocolType = strings.Repeat("x", 2000) }, messages.InvalidRequest},
 	} {
 		j := fine
@@ -80,6 +81,47 @@ func TestAGroupKeepsOnlySoMuch(t *testing.T) {
 	}
 	check(t, g)
 }
+
+// TestAMemberIsKnownByTheIDThatItWasGiven has instances with names of every length that are
+// taken, in letters of one byte and of several: what they are called then is text, which a
+// client gives back as it got it, and by that name they can join again.
+func TestAMemberIsKnownByTheIDThatItWasGiven(t *testing.T) {
+	s := DefaultSettings()
+	now := Time{Clock: 1000}
+	for _, letter := range []string{"x", "ж", "中", "🙂"} {
+		for n := 1; n*len(letter) <= maxID; n++ {
+			name := strings.Repeat(letter, n)
+			for what, j := range map[string]Join{
+				"an instance": {InstanceID: name},
+			} {
+				g := New("g", &s)
+				j.SessionTimeout, j.ProtocolType, j.Protocols = 10_000, "consumer", []Protocol{{Name: "range"}}
+				g.Join(now, j, randomPart, "first")
+				for id := range g.pending {
+					j.MemberID = id
+				}
+				for id := range g.byID {
+					j.MemberID = id
+				}
+				var e Effects
+				g.Take(&e)
+				g.Join(now, j, "", "again")
+				g.Take(&e)
+				for _, a := range e.Answers {
+					if a.To == "again" {
+						t.Fatalf("%s of %d %s: have %v", what, n, letter, a.Value.(Joined).Err)
+					}
+				}
+				if !utf8.ValidString(j.MemberID) || g.byID[j.MemberID] == nil {
+					t.Fatalf("%s of %d %s: its id is %q", what, n, letter, j.MemberID)
+				}
+			}
+		}
+	}
+}
+
+// randomPart is as long as what makes an id another than all others.
+var randomPart = strings.Repeat("r", 36)
 
 // TestNobodyWaitsForWhoIsRefused has a group of three that may only have two members any
 // more: the last to join again is out, and the others go on without it at once.

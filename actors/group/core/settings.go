@@ -22,7 +22,8 @@ func DefaultSettings() Settings {
 const (
 	// maxName is the most that the records' formats can hold of a string, in bytes.
 	maxName = 1<<15 - 1
-	// maxID bounds member and instance ids, protocol types and names, in bytes.
+	// maxID bounds instances, protocol types and names, in bytes. A member's id is
+	// somewhat longer than its instance.
 	maxID = 1024
 	// maxClient is how much is kept of a client's id and host, in bytes.
 	maxClient = 255
