@@ -82,7 +82,7 @@ func TestAGroupKeepsOnlySoMuch(t *testing.T) {
 	check(t, g)
 }
 
-// TestAMemberIsKnownByTheIDThatItWasGiven has instances with names of every length that are
+// TestAMemberIsKnownByTheIDThatItWasGiven has clients with names of every length that are
 // taken, in letters of one byte and of several: what they are called then is text, which a
 // client gives back as it got it, and by that name they can join again.
 func TestAMemberIsKnownByTheIDThatItWasGiven(t *testing.T) {
@@ -92,6 +92,7 @@ func TestAMemberIsKnownByTheIDThatItWasGiven(t *testing.T) {
 		for n := 1; n*len(letter) <= maxID; n++ {
 			name := strings.Repeat(letter, n)
 			for what, j := range map[string]Join{
+				"client":      {Client: Client{ID: name}, RequireMemberID: true},
 				"an instance": {InstanceID: name},
 			} {
 				g := New("g", &s)

@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"slices"
+	"unicode/utf8"
 
 	"understudy/messages"
 )
@@ -267,5 +268,14 @@ func (g *Group) leave(op string, l Leaving) error {
 	return nil
 }
 
-// clip shortens what clients say.
-func clip(s string) string { return s[:min(len(s), maxClient)] }
+// clip shortens what clients say, by whole characters.
+func clip(s string) string {
+	if len(s) <= maxClient {
+		return s
+	}
+	n := maxClient
+	for n > maxClient-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
