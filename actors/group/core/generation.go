@@ -199,19 +199,23 @@ func (g *Group) syncedNow(m *member) Synced {
 // coordinates the group next goes on from there.
 func (g *Group) store(assignments map[string][]byte) {
 	g.storing = true
-	assigned := make(map[*member][]byte, len(g.members))
 	total := 0
 	for _, m := range g.members {
-		a := assignments[m.id] // the leader may leave members out: they have nothing to do
-		assigned[m] = a
-		total += len(a)
+		total += len(assignments[m.id]) // the leader may leave members out: they have nothing to do
 	}
-	if total > maxGroup {
+	switch {
+	case total > maxGroup:
 		g.unsettled(g.failBecause(syncing, messages.MessageTooLarge, "the assignments are too large to be kept"))
 		return
+	case !g.hasRoomFor(max(g.assigned, 1), total): // 1: whoever is a member has been let in
+		g.unsettled(g.failBecause(syncing, messages.PolicyViolation, noMemory))
+		return
+	}
+	for _, m := range g.members { // nobody is shown it before it is written
+		g.assign(m, assignments[m.id])
 	}
 	generation := g.generation
-	md := g.snapshot(func(m *member) []byte { return assigned[m] })
+	md := g.snapshot(func(m *member) []byte { return m.assignment })
 	g.stored = true
 	g.write(Write{Metadata: md}, func(err error) {
 		switch {
@@ -225,7 +229,6 @@ func (g *Group) store(assignments map[string][]byte) {
 		g.become(Stable)
 		g.event(Settled{g.name, g.generation, len(g.members)})
 		for _, m := range g.members {
-			g.assign(m, assigned[m])
 			g.synced(m, g.syncedNow(m))
 		}
 	})

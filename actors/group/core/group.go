@@ -88,6 +88,9 @@ func (g *Group) Configure(s *Settings) { g.settings = s }
 // less than -spare, so is all that grows, however little. What is there goes on.
 func (g *Group) Room(left, spare int64) { g.room, g.spare = left, spare }
 
+// noMemory is why something is refused that there is no room for.
+const noMemory = "the groups of this broker keep as much as its memory allows"
+
 // hasRoomFor reports whether something may grow from so many bytes to so many; from
 // 0: it is new.
 func (g *Group) hasRoomFor(before, after int) bool {

@@ -249,6 +249,54 @@ func TestAssignmentsThatAreTooLargeAreNotKept(t *testing.T) {
 	check(t, g)
 }
 
+// TestAssignmentsNeedRoom has a leader assign when there is no memory left. A little more
+// than before is taken, and nothing when there is really none; and it counts from the
+// moment that it is taken.
+func TestAssignmentsNeedRoom(t *testing.T) {
+	s := DefaultSettings()
+	g := New("g", &s)
+	now := Time{Clock: 1000}
+	join := Join{SessionTimeout: 10_000, RebalanceTimeout: -1, ProtocolType: "consumer", Protocols: []Protocol{{Name: "range"}}}
+	g.Join(now, join, "1", "join")
+	now.Clock += s.InitialDelay
+	g.Tick(now)
+	join.MemberID = "-1"
+	sync := func(left int64, size int) (kind messages.Kind, counted int64) {
+		g.Room(left, 100)
+		before := g.Bytes()
+		g.Sync(now, Sync{Member: Member{MemberID: "-1", Generation: g.generation}, Assignments: map[string][]byte{"-1": make([]byte, size)}}, "sync")
+		counted = g.Bytes() - before
+		for e := (Effects{}); g.Take(&e); {
+			for range e.Writes {
+				g.Written(now, nil)
+			}
+			for _, a := range e.Answers {
+				if v, ok := a.Value.(Synced); ok {
+					kind = messages.KindOf(v.Err)
+				}
+			}
+		}
+		g.Join(now, join, "", "join again")
+		check(t, g)
+		return kind, counted
+	}
+	for _, c := range []struct {
+		left    int64
+		size    int
+		want    messages.Kind
+		counted int64
+	}{
+		{left: -99, size: 1000, counted: 1000},
+		{left: -100, size: 1001, want: messages.PolicyViolation},
+		{left: -100, size: 900, counted: -100},
+		{left: 1, size: 2000, counted: 1100},
+	} {
+		if kind, counted := sync(c.left, c.size); kind != c.want || counted != c.counted {
+			t.Errorf("%d bytes with room for %d: have %v and %d counted, want %v and %d", c.size, c.left, kind, counted, c.want, c.counted)
+		}
+	}
+}
+
 func TestNamesOfGroups(t *testing.T) {
 	for name, want := range map[string]messages.Kind{
 		"": messages.InvalidGroupID, "odd \x00 \xff \u2603": messages.Unknown, strings.Repeat("x", 32767): messages.Unknown,

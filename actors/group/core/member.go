@@ -15,7 +15,7 @@ type member struct {
 	session      int64 // ms
 	rebalance    int64 // ms
 	protocols    []Protocol
-	assignment   []byte // of the last generation that settled
+	assignment   []byte // of the last generation that was assigned
 	expires      int64  // when it is out unless it is heard of before
 	fresh        bool   // does not know its id yet, or not that it is a member
 	mustSync     bool   // has not asked for its assignment in this generation

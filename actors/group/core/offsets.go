@@ -106,7 +106,7 @@ func (g *Group) checkOffset(tp messages.TopicPartition, o Committed) error {
 		before = offsetSize(tp.Topic, k.Metadata)
 	}
 	if !g.hasRoomFor(before, offsetSize(tp.Topic, o.Metadata)) {
-		return g.failBecause(committing, messages.PolicyViolation, "the groups of this broker keep as much as its memory allows")
+		return g.failBecause(committing, messages.PolicyViolation, noMemory)
 	}
 	return nil
 }
