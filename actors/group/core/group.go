@@ -99,7 +99,7 @@ func (g *Group) hasRoomFor(before, after int) bool {
 
 // Bytes is about how much memory is taken by what is known and kept of the group.
 func (g *Group) Bytes() int64 {
-	return g.keeps + int64(g.bytes+g.assigned+len(g.members)*memberBytes+len(g.pending)*pendingBytes)
+	return g.keeps + int64(len(g.name)+g.bytes+g.assigned+len(g.members)*memberBytes+len(g.pending)*pendingBytes)
 }
 
 // Name is the group's name.

@@ -297,6 +297,14 @@ func TestAssignmentsNeedRoom(t *testing.T) {
 	}
 }
 
+// TestLongNamesAreCounted: a group may have a name that is longer than all else of it.
+func TestLongNamesAreCounted(t *testing.T) {
+	s := DefaultSettings()
+	if have := New(strings.Repeat("x", maxName), &s).Bytes(); have < maxName {
+		t.Errorf("%d bytes are counted", have)
+	}
+}
+
 func TestNamesOfGroups(t *testing.T) {
 	for name, want := range map[string]messages.Kind{
 		"": messages.InvalidGroupID, "odd \x00 \xff \u2603": messages.Unknown, strings.Repeat("x", 32767): messages.Unknown,
