@@ -276,14 +276,13 @@ func (g *Group) Expire(t Time, gone func(topic string) bool) {
 		return
 	}
 	g.write(Write{Forget: empty && g.stored, Dropped: old}, func(err error) {
-		if err != nil {
-			return // it is tried again the next time
-		}
+		// It may have been written although it failed: who comes now must not find what the
+		// next coordinator may not have. One that still has it finds it too old as well.
 		g.drop(old)
 		if len(old) > 0 {
 			g.event(OffsetsDropped{g.name, len(old), "their time is over, or their topic is gone"})
 		}
-		if empty && g.state == Empty && len(g.flight) == 0 {
+		if err == nil && empty && g.state == Empty && len(g.flight) == 0 {
 			g.stored, g.generation = false, 0
 			g.event(Forgotten{g.name, "is empty"})
 		}
