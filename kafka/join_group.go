@@ -37,7 +37,9 @@ func (b *Broker) joinGroup(ctx context.Context, c *call, req *kmsg.JoinGroupRequ
 	resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
 	joined := group.Joined{Err: errManyMembers, MemberID: req.MemberID, Generation: -1}
 	if len(req.Protocols) <= maxProtocols {
-		joined = b.deps.Groups.Join(ctx, joinOf(c, req))
+		join := joinOf(c, req)
+		c.r.FreeBody() // it may wait for long
+		joined = b.deps.Groups.Join(ctx, join)
 	}
 	if resp.MemberID = joined.MemberID; joined.Err != nil {
 		resp.ErrorCode, _ = errorOf(joined.Err)

@@ -24,7 +24,7 @@ func syncGroupAPI() api {
 	return api{
 		key: 14, name: "SyncGroup", max: 5, flexible: 4, patient: true,
 		shape:  `string int32 string 3+:string? 5+:string? 5+:string? [{string bytes}]`,
-		answer: answers((*Broker).syncGroup),
+		answer: answersCall((*Broker).syncGroup),
 	}
 }
 
@@ -33,7 +33,7 @@ const maxAssignments = 20_000
 
 var errNoProtocol = messages.E("sync group", messages.InconsistentGroupProtocol, "", errors.New("the protocol and its type must be named"))
 
-func (b *Broker) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse {
+func (b *Broker) syncGroup(ctx context.Context, c *call, req *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse {
 	resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
 	var synced group.Synced
 	switch {
@@ -42,7 +42,9 @@ func (b *Broker) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) *kms
 	case req.Version >= 5 && (orEmpty(req.ProtocolType) == "" || orEmpty(req.Protocol) == ""):
 		synced.Err = errNoProtocol
 	default:
-		synced = b.deps.Groups.Sync(ctx, syncOf(req))
+		sync := syncOf(req)
+		c.r.FreeBody() // it may wait for long
+		synced = b.deps.Groups.Sync(ctx, sync)
 	}
 	if resp.ErrorCode = messages.Code(synced.Err); synced.Err != nil {
 		return resp

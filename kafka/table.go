@@ -25,7 +25,7 @@ type api struct {
 	// nil: it is answered by the end of the connection.
 	answer func(ctx context.Context, b *Broker, c *call, req kmsg.Request) kmsg.Response
 	// patient says that answer may wait for other clients, and keeps nothing of
-	// the decoded request meanwhile.
+	// the request meanwhile, nor of what was decoded of it.
 	patient bool
 
 	// direct takes requests that are decoded by hand, in place of shape and
