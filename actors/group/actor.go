@@ -152,9 +152,12 @@ func (a *groupActor) handle(now core.Time, message any) {
 	}
 }
 
-// ask asks the group. What it does not answer at once it answers by an effect.
+// ask asks the group. What it does not answer at once it answers by an effect; it has
+// what it needs of the question then, which may be large.
 func (a *groupActor) ask(now core.Time, r *request) {
-	switch q := r.question.(type) {
+	question := r.question
+	r.question = nil
+	switch q := question.(type) {
 	case core.Join:
 		a.g.Join(now, q, a.shard.c.o.Fresh(), r)
 	case core.Sync:

@@ -183,6 +183,49 @@ func TestMemoryOfGroupsIsCounted(t *testing.T) {
 	b.awaitNothing()
 }
 
+// TestWhoWaitsKeepsNothingOfTheRequest has a member bring assignments that are not its to
+// bring. It waits, and they are let go of.
+func TestWhoWaitsKeepsNothingOfTheRequest(t *testing.T) {
+	b := newBroker(t).start()
+	b.find("g")
+	joining := func(id string) Join {
+		return Join{Group: "g", MemberID: id, SessionTimeout: 60_000, RebalanceTimeout: 60_000, ProtocolType: "consumer",
+			Protocols: []Protocol{{Name: "range"}}, Reason: "a long one"}
+	}
+	ask := func(question any) *request {
+		s, err := b.groups.find("test", "g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRequest("test", "g", question)
+		s.mail.PostUserMessage(r)
+		if _, err := b.groups.Describe(t.Context(), "g"); err != nil { // which is asked after it
+			t.Fatal(err)
+		}
+		return r
+	}
+	var waiting []*request
+	for range 2 {
+		waiting = append(waiting, ask(joining("")))
+	}
+	var follower Joined
+	for _, r := range waiting {
+		if r.question != nil {
+			t.Errorf("who waits to join keeps %+v", r.question)
+		}
+		if j := (<-r.reply).value.(Joined); j.MemberID != j.Leader {
+			follower = j
+		}
+	}
+	sync := ask(Sync{
+		Member:      Member{Group: "g", MemberID: follower.MemberID, Generation: follower.Generation},
+		Assignments: map[string][]byte{follower.MemberID: make([]byte, 1<<20)},
+	})
+	if len(sync.reply) > 0 || sync.question != nil {
+		t.Errorf("who waits for its assignment keeps %T", sync.question)
+	}
+}
+
 // TestASilentMemberIsOut waits for a session to end.
 // TestAMemberThatHangsUpIsNotWaitedFor has a new member go while it waits for the other.
 func TestAMemberThatHangsUpIsNotWaitedFor(t *testing.T) {

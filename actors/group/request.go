@@ -12,7 +12,7 @@ import (
 type request struct {
 	op       string // for errors
 	group    string
-	question any // one of those below, or core.Join, core.Sync, core.Commit
+	question any // one of those below, or core.Join, core.Sync, core.Commit; nil: the group was asked
 	reply    chan answer
 }
 
