@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -14,7 +15,8 @@ import (
 //	1  throttle time is told after the request is done
 //	2  flexible
 //
-// Offset -1 is the high watermark.
+// Offset -1 is the high watermark. What the cluster itself keeps is not to be deleted:
+// the offsets of groups would be gone with the next failover.
 func deleteRecordsAPI() api {
 	return api{
 		key: 21, name: "DeleteRecords", max: 2, flexible: 2,
@@ -48,10 +50,15 @@ func (b *Broker) deleteRecords(ctx context.Context, req *kmsg.DeleteRecordsReque
 	return resp
 }
 
+var errKept = messages.E("delete records", messages.InvalidTopic, "", errors.New("the cluster keeps its internal topics itself"))
+
 func (b *Broker) deleteRecordsOf(ctx context.Context, topic string, asked *kmsg.DeleteRecordsRequestTopicPartition) kmsg.DeleteRecordsResponseTopicPartition {
 	p := kmsg.NewDeleteRecordsResponseTopicPartition()
 	p.Partition, p.LowWatermark = asked.Partition, messages.NoOffset
 	where, err := b.local(messages.TopicPartition{Topic: topic, Partition: asked.Partition})
+	if messages.InternalTopic(topic) {
+		err = errKept
+	}
 	if err == nil {
 		p.LowWatermark, err = where.DeleteRecords(ctx, asked.Offset)
 	}

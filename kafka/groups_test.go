@@ -516,4 +516,11 @@ func TestInternalTopics(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCode(t, "an administrator writes", c.receive(produce, 99).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode, nil)
+	gone := kmsg.NewPtrDeleteRecordsRequest()
+	gone.Version, gone.TimeoutMillis = 2, 10_000
+	gone.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: offsets, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: -1}}}}
+	part := ask[*kmsg.DeleteRecordsResponse](c, gone).Topics[0].Partitions[0]
+	if wantCode(t, "records are deleted", part.ErrorCode, kerr.InvalidTopicException); part.LowWatermark != -1 {
+		t.Errorf("have %+v", part)
+	}
 }
