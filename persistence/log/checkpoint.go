@@ -40,7 +40,9 @@ func (l *Log) Checkpoint() Checkpoint {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := Checkpoint{
-		Clean: l.clean, Generation: l.state.generation(),
+		// Of a truncation that failed half-way the state has the next generation already,
+		// and what is durable is as it was before.
+		Clean: l.clean, Generation: l.durable.generation,
 		Start: l.start, End: l.end,
 		Recovery: l.durable.offset, Segment: l.durable.base, Position: l.durable.pos,
 		Snapshot: messages.NoOffset, Cleaned: l.cleaned, Epochs: l.epochs,

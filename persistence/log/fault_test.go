@@ -253,3 +253,37 @@ func TestFailedReadIsToldAndHarmless(t *testing.T) {
 		t.Fatal(l.Err())
 	}
 }
+
+// TestATruncationThatFailedIsNotClaimedAgainst fails each call of a truncation in turn:
+// what was durable before is not missed afterwards.
+func TestATruncationThatFailedIsNotClaimedAgainst(t *testing.T) {
+	truncations := map[string]func(l *Log) error{
+		"to 40": func(l *Log) error { return l.Truncate(40) },
+		"all":   func(l *Log) error { return l.TruncateAll(500) },
+	}
+	for name, truncation := range truncations {
+		for after := 0; ; after++ {
+			o, l, disk, m := faulty(t)
+			fault := disk.Add(vfs.Rule{Ops: vfs.OpAny &^ vfs.OpClose, After: after, Times: 1, Err: syscall.EIO})
+			err := truncation(l)
+			if fault.Struck() == 0 {
+				break
+			}
+			if err == nil {
+				continue // what failed was a hint
+			}
+			l.Close(false)
+			c := l.Checkpoint()
+			if l, err = Open(o, &c); err != nil {
+				t.Fatalf("%s, after %d: %v", name, after, err)
+			}
+			m.next = l.End()
+			appendAll(t, l, m.batches(3, 5)...)
+			flushed(t, l)
+			l = reopened(t, o, l)
+			if l.End() != m.next {
+				t.Fatalf("%s, after %d: ends at %d, want %d", name, after, l.End(), m.next)
+			}
+		}
+	}
+}
