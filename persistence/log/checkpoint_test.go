@@ -197,3 +197,42 @@ func TestKeysTellEntriesApart(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestACleanOpeningKeepsTheTruncations changes a log that was opened by a clean
+// checkpoint. What was claimed before its truncations is void as ever: by an older
+// checkpoint, or by the mark, which is older than an empty log that was closed.
+func TestACleanOpeningKeepsTheTruncations(t *testing.T) {
+	truncations := map[string]func(l *Log) error{
+		"some": func(l *Log) error { return l.Truncate(25) },
+		"all":  func(l *Log) error { return l.TruncateAll(20) },
+	}
+	for name, truncate := range truncations {
+		disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+		l, m := open(t, quiet(disk), nil), newMaker()
+		appendAll(t, l, m.batches(10, 5)...)
+		flushed(t, l)
+		old := l.Checkpoint()
+		disk = disk.Cut(vfs.LoseNone, nil) // all that is written reaches the disk some time
+		l = open(t, quiet(disk), &old)
+		if err := errors.Join(truncate(l), l.Close(true)); err != nil {
+			t.Fatal(err)
+		}
+		c := l.Checkpoint()
+		l = open(t, quiet(disk), &c)
+		m.next, m.epoch = l.End(), 1
+		appendAll(t, l, m.batches(2, 5)...)
+		flushed(t, l)
+		if err := l.SetStart(22); err != nil {
+			t.Fatal(err)
+		}
+		c = l.Checkpoint()
+		disk = disk.Cut(vfs.LoseAll, nil)
+		for _, c := range []*Checkpoint{&c, &old} {
+			l, err := Open(quiet(disk), c)
+			if err != nil || l.End() != m.next {
+				t.Fatalf("%s: %v", name, err)
+			}
+			l.Close(false)
+		}
+	}
+}

@@ -102,6 +102,16 @@ func (l *Log) touch() error {
 			return l.fail("open log", s.Path(), err)
 		}
 	}
+	s, err := l.readState()
+	if err == nil && s.gen != l.state.gen {
+		err = fmt.Errorf("checkpoint is of another generation than the log: %d, and there were %d truncations", l.state.gen, s.gen)
+	}
+	if err != nil {
+		return l.fail("open log", l.dir.Join(stateName), err)
+	}
+	l.mu.Lock()
+	l.state.cuts = s.cuts // or else what is written next would forget them
+	l.mu.Unlock()
 	l.untouched = false
 	return nil
 }
