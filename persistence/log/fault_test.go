@@ -287,3 +287,48 @@ func TestATruncationThatFailedIsNotClaimedAgainst(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatATruncationHasLeftIsGoneForGood fails each call of a truncation to where a
+// segment begins, or of all. What the next opening does not find must not come back, by
+// a power cut, neither records nor their epochs.
+func TestWhatATruncationHasLeftIsGoneForGood(t *testing.T) {
+	truncations := map[string]func(l *Log) error{
+		"to a segment": func(l *Log) error { return l.Truncate(l.segs[1].Base()) },
+		"all":          func(l *Log) error { return l.TruncateAll(500) },
+	}
+	for name, truncation := range truncations {
+		for after := 0; ; after++ {
+			mem := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+			disk := vfs.NewFaulty(mem, nil)
+			o := quiet(disk)
+			o.Settings.SegmentBytes = 2000
+			l, m := open(t, o, nil), newMaker()
+			m.epoch = 4
+			appendAll(t, l, m.batches(10, 5)...)
+			if err := l.SetStart(7); err != nil {
+				t.Fatal(err)
+			}
+			fault := disk.Add(vfs.Rule{Ops: vfs.OpAny &^ vfs.OpClose, After: after, Times: 1, Err: syscall.EIO})
+			_ = truncation(l)
+			if fault.Struck() == 0 {
+				break
+			}
+			l = reopened(t, o, l)
+			start, end := l.Start(), l.End()
+			o.FS = mem.Cut(vfs.LoseAll, nil)
+			l = open(t, o, nil)
+			if l.Start() != start || l.End() != end {
+				t.Fatalf("%s, after %d: %d to %d, after the power cut %d to %d", name, after, start, end, l.Start(), l.End())
+			}
+			if l.End() > l.Start() {
+				continue
+			}
+			if err := l.roll(l.End()); err != nil {
+				t.Fatal(err)
+			}
+			if l = reopened(t, o, l); len(l.Epochs()) > 0 {
+				t.Fatalf("%s, after %d: nothing is there, of epochs %v", name, after, l.Epochs())
+			}
+		}
+	}
+}

@@ -382,7 +382,7 @@ func (r *recovery) scan(s *segment.Segment, from, to int64) (end int64, damage, 
 	}
 	r.l.report.Scanned += end - from
 	s.SetChecked(from, end, hollow)
-	if end > from || to > end {
+	if end > from || to > end || r.halfCut() {
 		r.scanned = append(r.scanned, s)
 	}
 	var wrong *segment.Damage

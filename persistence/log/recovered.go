@@ -47,7 +47,7 @@ func (r *recovery) settle() error {
 	if err := r.keepEpochs(); err != nil {
 		return err
 	}
-	if !r.renamed && len(r.scanned) == 0 {
+	if !r.renamed && !r.halfCut() && len(r.scanned) == 0 {
 		l.pending.names, l.pending.parent = r.unproven(), r.unproven()
 		return nil
 	}
@@ -61,6 +61,10 @@ func (r *recovery) settle() error {
 	// names the wrong position in one: so this one must not be lost, as after a roll.
 	return l.writeMark(l.durable, len(l.segs) > 1)
 }
+
+// halfCut reports whether the last truncation may not have come to its end: then what is
+// cut off and removed may still be there on the disk. One that has leaves a claim behind.
+func (r *recovery) halfCut() bool { return r.claim.generation != r.l.state.generation() }
 
 // unproven reports whether the last segment's name may be in memory alone. It is empty,
 // and nothing in it was ever synced: whoever made it may have come to its end at once.
@@ -133,10 +137,11 @@ func (r *recovery) synced(i int) (int64, error) {
 // the file for those before, or by all of them if there is no file that can be used.
 func (r *recovery) findEpochs() error {
 	l := r.l
+	kept, unreadable := l.readEpochs()
 	if len(l.segs) == 0 {
+		l.pending.epochs = unreadable == nil && len(kept) > 0 // those of what was truncated
 		return nil
 	}
-	kept, unreadable := l.readEpochs()
 	known := slices.Clone(kept)
 	if unreadable != nil && !r.all {
 		var err error
