@@ -332,3 +332,33 @@ func TestWhatATruncationHasLeftIsGoneForGood(t *testing.T) {
 		}
 	}
 }
+
+// TestASnapshotThatCannotBeReadIsNotPassedOver fails a call on the only snapshot by which
+// a producer is known: its batches were deleted.
+func TestASnapshotThatCannotBeReadIsNotPassedOver(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		o, l, disk, m := faulty(t)
+		m.producer = 7
+		appendAll(t, l, m.batches(2, 5)...)
+		m.producer = messages.NoProducerID
+		for s := l.active(); l.active() == s; {
+			appendAll(t, l, m.batches(1, 5)...)
+		}
+		if err := errors.Join(l.SetStart(l.active().Base()), l.Close(clean)); err != nil {
+			t.Fatal(err)
+		}
+		c := l.Checkpoint()
+		for _, op := range []vfs.Op{vfs.OpOpen, vfs.OpSize, vfs.OpRead} {
+			l = open(t, o, &c)
+			disk.Add(vfs.Rule{Ops: op, Path: "*.snapshot", Err: syscall.EMFILE, Times: 1})
+			if n := l.Producers().Len(); l.Err() == nil {
+				t.Errorf("%v failed, and %d producers are known", op, n)
+			}
+			l = reopened(t, o, l)
+			if l.Producers().Len() != 1 {
+				t.Error("the producer is not known")
+			}
+			l.Close(false)
+		}
+	}
+}

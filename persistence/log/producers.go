@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"understudy/messages"
@@ -75,8 +76,10 @@ func (l *Log) readSnapshot(s *producer.State) (messages.Offset, error) {
 	if len(l.segs) == 0 {
 		return l.end, nil
 	}
-	if l.snapshot == l.end && l.trySnapshot(s, l.snapshot) {
-		return l.snapshot, nil
+	if l.snapshot == l.end {
+		if valid, err := l.trySnapshot(s, l.snapshot); valid || err != nil {
+			return l.snapshot, err
+		}
 	}
 	offsets, err := l.snapshots()
 	if err != nil {
@@ -84,25 +87,32 @@ func (l *Log) readSnapshot(s *producer.State) (messages.Offset, error) {
 	}
 	first := l.segs[0].Base()
 	for _, at := range slices.Backward(offsets) {
-		if at >= first && at <= l.end && l.trySnapshot(s, at) {
-			return at, nil
+		if at < first || at > l.end {
+			continue
+		}
+		if valid, err := l.trySnapshot(s, at); valid || err != nil {
+			return at, err
 		}
 	}
 	return first, nil
 }
 
-// trySnapshot takes over a snapshot. One that cannot be used is not missed: the
-// batches themselves are there.
-func (l *Log) trySnapshot(s *producer.State, at messages.Offset) bool {
+// trySnapshot takes over a snapshot. One that is missing or damaged can be done
+// without: the batches themselves are there. That one cannot be read now says nothing of
+// that kind, since what was written before it may have been deleted.
+func (l *Log) trySnapshot(s *producer.State, at messages.Offset) (valid bool, err error) {
 	path := l.dir.Join(segment.Name(at, snapshotSuffix))
 	content, err := vfs.ReadFile(l.dir.FS, path, maxSnapshot)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
 	if err == nil {
 		err = s.UnmarshalBinary(content)
 	}
 	if err != nil {
 		l.o.Log.Warn().Err(err).Str("file", path).Msg("producer snapshot cannot be used")
 	}
-	return err == nil
+	return err == nil, nil
 }
 
 // snapshots lists the offsets of the snapshots that there are.
