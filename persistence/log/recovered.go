@@ -47,6 +47,11 @@ func (r *recovery) settle() error {
 	if err := r.keepEpochs(); err != nil {
 		return err
 	}
+	if r.foreign && l.start > l.state.start { // it is this broker's from now on
+		if err := l.writeState(state{start: l.start}); err != nil {
+			return err
+		}
+	}
 	if !r.renamed && !r.halfCut() && len(r.scanned) == 0 {
 		l.pending.names, l.pending.parent = r.unproven(), r.unproven()
 		return nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"understudy/cluster/replica"
+	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
 )
 
@@ -56,5 +57,29 @@ func TestWhatWasTruncatedIsNotCommitted(t *testing.T) {
 	c.Committed = 6
 	if got := l.Committed(&c); got != 6 {
 		t.Errorf("committed %d, as of after the truncation, want 6", got)
+	}
+}
+
+// TestALogOfAnotherBrokerIsOpenedTwice takes over segments of which the first were
+// deleted long ago. The process is killed before there is a checkpoint of them.
+func TestALogOfAnotherBrokerIsOpenedTwice(t *testing.T) {
+	o, l, _, written := segmented(t)
+	l.Close(false)
+	first := l.segs[3].Base()
+	for name := range copyFiles(t, o.FS) {
+		base, suffix, ok := segment.ParseName(name)
+		if !ok || base < first || suffix == snapshotSuffix {
+			if err := o.FS.Remove(join(o.Dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 3 {
+		l = open(t, o, nil)
+		if l.Start() != first {
+			t.Fatalf("starts at %d, want %d", l.Start(), first)
+		}
+		wantBytes(t, l, written[first/3:])
+		l.Close(false)
 	}
 }
