@@ -196,13 +196,17 @@ func (l *Log) roll(base messages.Offset) error {
 	return nil
 }
 
-// makeDir makes the log's directory before its first file.
+// makeDir makes the log's directory before its first file. The mark comes first: without
+// one a directory is another broker's, see recovery.foreign.
 func (l *Log) makeDir() error {
 	if len(l.segs) > 0 {
 		return nil
 	}
 	if err := l.dir.FS.MkdirAll(l.dir.Path); err != nil {
 		return l.fail("make directory", l.dir.Path, err)
+	}
+	if err := l.prepareMark(); err != nil {
+		return l.fail("make directory", l.markFile.Path(), err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -362,3 +362,25 @@ func TestASnapshotThatCannotBeReadIsNotPassedOver(t *testing.T) {
 		}
 	}
 }
+
+// TestTheFirstSyncOfALogFails has another process open a log of which nothing was ever
+// durable: its first sync has failed, and what can be read is in memory alone.
+func TestTheFirstSyncOfALogFails(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+	l, m := open(t, quiet(disk), nil), newMaker()
+	appendAll(t, l, m.batches(4, 5)...)
+	f, err := disk.Open(l.active().Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.(interface{ FailSync(bool) }).FailSync(false)
+	l = open(t, quiet(disk), nil)
+	if l.End() != m.next || l.Durable() != m.next {
+		t.Fatalf("ends at %d, durable up to %d, want %d", l.End(), l.Durable(), m.next)
+	}
+	l = open(t, quiet(disk.Cut(vfs.LoseAll, nil)), nil)
+	if l.End() != m.next {
+		t.Fatalf("ends at %d, and %d was durable", l.End(), m.next)
+	}
+	readAll(t, l.Publish(l.End()), 1<<20)
+}

@@ -26,6 +26,7 @@ type recovery struct {
 	epochs  []replica.EpochStart // of the batches since then
 	scanned []*segment.Segment
 	exists  bool // there is a directory
+	marked  bool // and the mark's file is in it
 	foreign bool // nothing of what this package writes beside a log is there
 	renamed bool // names in it have changed
 }
@@ -104,6 +105,8 @@ func (r *recovery) list() error {
 				return r.broken(l.dir.Join(e.Name), err)
 			}
 			r.renamed = true
+		case e.Name == markName:
+			r.marked = true
 		case ok && suffix == segment.LogSuffix && !e.Dir:
 			r.files = append(r.files, file{base, e.Size})
 		}
@@ -135,7 +138,7 @@ func (r *recovery) findClaim() error {
 	if ok {
 		r.consider(m)
 	}
-	r.foreign = r.c == nil && !ok && r.l.state.start == 0 && r.l.state.gen == 0
+	r.foreign = r.c == nil && !r.marked && r.l.state.start == 0 && r.l.state.gen == 0
 	r.all = r.c == nil || r.claim.offset == messages.NoOffset
 	return nil
 }
