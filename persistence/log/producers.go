@@ -59,24 +59,30 @@ func (l *Log) loadProducers() (*producer.State, error) {
 		return nil, err
 	}
 	s := producer.New()
-	from, err := l.readSnapshot(s)
-	if err != nil {
-		return nil, l.fail("load producers", l.dir.Path, err)
-	}
-	if path, err := l.replay(s, from); err != nil {
+	if path, err := l.readProducers(s, l.end); err != nil {
 		return nil, l.fail("load producers", path, err)
 	}
 	l.producers = s
 	return s, nil
 }
 
-// readSnapshot takes over the newest valid snapshot and tells its offset, or
-// where the log begins.
-func (l *Log) readSnapshot(s *producer.State) (messages.Offset, error) {
+// readProducers reads the state as it is before an offset: where a segment begins, or
+// the log ends. It tells the file that failed.
+func (l *Log) readProducers(s *producer.State, to messages.Offset) (path string, err error) {
+	from, err := l.readSnapshot(s, to)
+	if err != nil {
+		return l.dir.Path, err
+	}
+	return l.replay(s, from, to)
+}
+
+// readSnapshot takes over the newest valid snapshot up to an offset and tells where that
+// is, or where the log begins.
+func (l *Log) readSnapshot(s *producer.State, to messages.Offset) (messages.Offset, error) {
 	if len(l.segs) == 0 {
 		return l.end, nil
 	}
-	if l.snapshot == l.end {
+	if l.snapshot == to {
 		if valid, err := l.trySnapshot(s, l.snapshot); valid || err != nil {
 			return l.snapshot, err
 		}
@@ -87,7 +93,7 @@ func (l *Log) readSnapshot(s *producer.State) (messages.Offset, error) {
 	}
 	first := l.segs[0].Base()
 	for _, at := range slices.Backward(offsets) {
-		if at < first || at > l.end {
+		if at < first || at > to {
 			continue
 		}
 		if valid, err := l.trySnapshot(s, at); valid || err != nil {
@@ -130,13 +136,14 @@ func (l *Log) snapshots() ([]messages.Offset, error) {
 	return offsets, nil
 }
 
-// replay applies the batches from an offset on. It tells the file that failed.
-func (l *Log) replay(s *producer.State, from messages.Offset) (path string, err error) {
+// replay applies the batches from one offset to another, at which a segment begins or the
+// log ends. It tells the file that failed.
+func (l *Log) replay(s *producer.State, from, to messages.Offset) (path string, err error) {
 	for i, seg := range l.segs {
 		if i+1 < len(l.segs) && l.segs[i+1].Base() <= from {
 			continue
 		}
-		if seg.Base() >= l.end || from >= l.end {
+		if seg.Base() >= to || from >= to {
 			break
 		}
 		if err := replaySegment(s, seg, from); err != nil {

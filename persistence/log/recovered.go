@@ -7,6 +7,7 @@ import (
 
 	"understudy/cluster/replica"
 	"understudy/messages"
+	"understudy/messages/producer"
 	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
 )
@@ -44,6 +45,9 @@ func (r *recovery) settle() error {
 			return r.broken(l.dir.Path, err)
 		}
 	}
+	if err := r.keepProducers(); err != nil {
+		return err
+	}
 	if err := r.keepEpochs(); err != nil {
 		return err
 	}
@@ -76,6 +80,35 @@ func (r *recovery) halfCut() bool { return r.claim.generation != r.l.state.gener
 func (r *recovery) unproven() bool {
 	s := r.l.active()
 	return s != nil && s.Base() >= r.claim.offset
+}
+
+// keepProducers writes the snapshots anew that were taken where segments begin and that no
+// flush has synced: the batches before them may be deleted or compacted from now on. What
+// is damaged is told to who asks for the producers.
+func (r *recovery) keepProducers() error {
+	l := r.l
+	for i, s := range l.segs {
+		flushed := s.Base() < r.claim.offset || r.claim.exact && r.claim.base == s.Base()
+		if i == 0 || flushed || r.foreign {
+			continue
+		}
+		state := producer.New()
+		path, err := l.readProducers(state, s.Base())
+		var wrong *segment.Damage
+		if errors.As(err, &wrong) {
+			return nil
+		}
+		if err == nil {
+			path = l.dir.Join(segment.Name(s.Base(), snapshotSuffix))
+			content, _ := state.MarshalBinary() // the error is always nil
+			err = vfs.ReplaceUnsynced(l.dir.FS, path, content)
+		}
+		if err != nil {
+			return r.broken(path, err)
+		}
+		r.renamed = true
+	}
+	return nil
 }
 
 // keepEpochs writes down the epochs that were found, before the mark says that the

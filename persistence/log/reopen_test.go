@@ -1,10 +1,12 @@
 package log
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
 	"understudy/cluster/replica"
+	"understudy/messages"
 	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
 )
@@ -81,5 +83,44 @@ func TestALogOfAnotherBrokerIsOpenedTwice(t *testing.T) {
 		}
 		wantBytes(t, l, written[first/3:])
 		l.Close(false)
+	}
+}
+
+// TestProducersOutliveTheirRecords kills the process, or cuts the power, between a roll
+// and the next flush, and then cuts the power again: a snapshot that no flush has synced is
+// as good as any when the segment before it is deleted.
+func TestProducersOutliveTheirRecords(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+		o := quiet(disk)
+		o.Settings.SegmentBytes = 2000
+		l, m := open(t, o, nil), newMaker()
+		m.producer = 7
+		appendAll(t, l, m.batches(1, 5)...)
+		m.producer = messages.NoProducerID
+		for len(l.segs) < 2 {
+			flushed(t, l)
+			appendAll(t, l, m.batches(1, 5)...)
+		}
+		base := l.active().Base()
+		if cut { // of the snapshot nothing but its name is on the disk
+			f, err := disk.Open(join(o.Dir, segment.Name(base, segment.LogSuffix)))
+			if err := errors.Join(err, f.Sync(), disk.SyncDir(o.Dir)); err != nil {
+				t.Fatal(err)
+			}
+			disk = disk.Cut(vfs.LoseAll, nil)
+			o.FS = disk
+		}
+		l = open(t, o, nil)
+		disk = disk.Cut(vfs.LoseAll, nil)
+		o.FS = disk
+		l = open(t, o, nil)
+		if err := l.SetStart(base); err != nil || l.segs[0].Base() != base {
+			t.Fatal(err, l.segs[0].Base())
+		}
+		l.Close(false)
+		if l = open(t, o, nil); l.Producers().Len() != 1 {
+			t.Errorf("power cut %t: the producer is not known", cut)
+		}
 	}
 }
