@@ -86,7 +86,8 @@ func (r *recovery) cleaned() messages.Offset {
 	return min(max(cleaned, r.l.start), r.l.end)
 }
 
-// list reads the directory, and clears away what earlier deletions left.
+// list reads the directory, and clears away what earlier deletions left: files that were
+// given another name, and the indexes of a log that was, before they were.
 func (r *recovery) list() error {
 	l := r.l
 	entries, err := l.dir.FS.ReadDir(l.dir.Path)
@@ -97,10 +98,17 @@ func (r *recovery) list() error {
 		return r.broken(l.dir.Path, err)
 	}
 	r.exists = true
+	hasLog := map[messages.Offset]bool{}
+	for _, e := range entries {
+		if base, suffix, ok := segment.ParseName(e.Name); ok && suffix == segment.LogSuffix {
+			hasLog[base] = true
+		}
+	}
 	for _, e := range entries {
 		base, suffix, ok := segment.ParseName(e.Name)
+		index := ok && (suffix == segment.IndexSuffix || suffix == segment.TimeSuffix)
 		switch {
-		case isLeftover(e.Name):
+		case isLeftover(e.Name) || index && !hasLog[base]:
 			if err := l.dir.FS.Remove(l.dir.Join(e.Name)); err != nil {
 				return r.broken(l.dir.Join(e.Name), err)
 			}

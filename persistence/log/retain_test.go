@@ -470,3 +470,25 @@ func readSome(t *testing.T, v *View, rnd *rand.Rand) {
 		t.Error(err)
 	}
 }
+
+// TestIndexesWithoutALogAreRemoved kills the process while a segment is taken away: of its
+// files the log goes first. What stays would be found by a later segment of its name.
+func TestIndexesWithoutALogAreRemoved(t *testing.T) {
+	o, l, _, written := segmented(t)
+	first, second := l.segs[0].Base(), l.segs[1].Base()
+	if err := l.SetStart(second); err != nil {
+		t.Fatal(err)
+	}
+	l.Close(false)
+	writeFiles(t, o.FS, map[string][]byte{
+		segment.Name(first, segment.IndexSuffix): make([]byte, segment.EntrySize),
+		segment.Name(first, segment.TimeSuffix):  make([]byte, segment.TimeEntrySize),
+	})
+	l = open(t, o, nil)
+	wantBytes(t, l, written[second/3:])
+	for name := range copyFiles(t, o.FS) {
+		if base, suffix, ok := segment.ParseName(name); ok && base == first && suffix != snapshotSuffix {
+			t.Error(name, "is still there")
+		}
+	}
+}
