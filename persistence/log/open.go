@@ -1,7 +1,10 @@
 package log
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 
 	"understudy/messages"
 	"understudy/persistence/segment"
@@ -176,6 +179,9 @@ func (l *Log) finish() error {
 	if err := l.lastSnapshot(); err != nil {
 		return err
 	}
+	if err := l.dropDeleted(); err != nil {
+		return l.fail("close", l.dir.Path, err)
+	}
 	if err := l.syncLocked(); err != nil {
 		return err
 	}
@@ -194,6 +200,27 @@ func (l *Log) lastSnapshot() error {
 	err := l.dropSnapshots(func(at messages.Offset) bool { return at != l.end && !l.hasBase(at) })
 	if err != nil {
 		return l.fail("close", l.dir.Path, err)
+	}
+	return nil
+}
+
+// dropDeleted removes files of deleted segments that readers have kept: if this process
+// ends before they do, the next opening will not look for them.
+func (l *Log) dropDeleted() error {
+	entries, err := l.dir.FS.ReadDir(l.dir.Path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name, segment.DeletedSuffix) {
+			continue
+		}
+		if err := l.dir.FS.Remove(l.dir.Join(e.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		l.mu.Lock()
+		l.pending.names = true
+		l.mu.Unlock()
 	}
 	return nil
 }

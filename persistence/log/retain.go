@@ -141,6 +141,7 @@ func (l *Log) removeBelow(start messages.Offset) error {
 		l.size -= s.Size()
 	}
 	l.segs = slices.Clone(l.segs[n:])
+	l.pending.names = true
 	l.pending.sealed = slices.DeleteFunc(l.pending.sealed, func(s *segment.Segment) bool { return slices.Contains(gone, s) })
 	return nil
 }

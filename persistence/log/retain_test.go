@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -489,6 +490,38 @@ func TestIndexesWithoutALogAreRemoved(t *testing.T) {
 	for name := range copyFiles(t, o.FS) {
 		if base, suffix, ok := segment.ParseName(name); ok && base == first && suffix != snapshotSuffix {
 			t.Error(name, "is still there")
+		}
+	}
+}
+
+// TestNothingIsLeftBehindByALogClosedInOrder: the next opening does not look for it.
+func TestNothingIsLeftBehindByALogClosedInOrder(t *testing.T) {
+	for _, reading := range []bool{false, true} {
+		disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+		o := quiet(disk)
+		o.Settings.SegmentBytes = 2000
+		l, m := open(t, o, nil), newMaker()
+		appendAll(t, l, m.batches(10, 5)...)
+		if err := l.Close(true); err != nil {
+			t.Fatal(err)
+		}
+		c := l.Checkpoint()
+		l = open(t, o, &c)
+		if reading { // until after the log is closed
+			s, err := l.Publish(l.End()).Read(0, 100, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Release()
+		}
+		if err := errors.Join(l.SetStart(l.segs[2].Base()), l.Close(true)); err != nil {
+			t.Fatal(err)
+		}
+		o.FS = disk.Cut(vfs.LoseAll, nil)
+		for name := range copyFiles(t, o.FS) {
+			if base, suffix, ok := segment.ParseName(name); ok && (base < l.segs[0].Base() || isLeftover(suffix)) {
+				t.Errorf("reading %t: %s is still there", reading, name)
+			}
 		}
 	}
 }
