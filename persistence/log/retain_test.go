@@ -525,3 +525,19 @@ func TestNothingIsLeftBehindByALogClosedInOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestAClosedLogIsNotOutOfRange reads by a view whose log was closed meanwhile. Nothing was
+// deleted, and a consumer that is told so would go on at the end, or begin again.
+func TestAClosedLogIsNotOutOfRange(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		_, l, _, written := segmented(t)
+		v := l.Publish(l.End())
+		if err := l.Close(clean); err != nil {
+			t.Fatal(err)
+		}
+		_, err := v.Read(100, 1000, true)
+		wantKind(t, err, messages.ReplicaNotAvailable, "closed")
+		_, _, _, err = v.OffsetForTime(written[50].MaxTimestamp())
+		wantKind(t, err, messages.ReplicaNotAvailable, "closed")
+	}
+}

@@ -15,7 +15,8 @@ import (
 
 // View is the log as readers see it: immutable, and valid for as long as anyone
 // keeps it. Segments that are deleted later are read to the end by those who have
-// begun; whoever begins after that is told that the offset is out of range.
+// begun; whoever begins after that is told that the offset is out of range. When the log
+// is closed, that the replica is not available: the next one has the records.
 type View struct {
 	LogStart      messages.Offset // the first offset that may be read
 	HighWatermark messages.Offset // the first that may not
@@ -194,8 +195,10 @@ func (v *View) explain(op string, i int, offset messages.Offset, err error) erro
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, segment.ErrGone):
+	case errors.Is(err, segment.ErrGone) && v.segs[i].Current().Deleted():
 		return v.outOfRange(op, offset)
+	case errors.Is(err, segment.ErrGone): // a client that hears of no such offset goes on elsewhere
+		return messages.E(op, messages.ReplicaNotAvailable, v.o.TP.String(), errClosed)
 	}
 	return segment.Explain(op, v.segs[i].Path(), err)
 }

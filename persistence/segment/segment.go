@@ -32,6 +32,7 @@ type Segment struct {
 	size     atomic.Int64 // bytes of whole batches
 	refs     atomic.Int32 // one for the log, one for each reader at work
 	hollow   atomic.Bool  // batches without records were met among those written or checked
+	deleted  atomic.Bool
 	replaced atomic.Pointer[Segment]
 
 	mu         sync.Mutex
@@ -173,6 +174,7 @@ func (s *Segment) handles() [3]*Handle { return [3]*Handle{&s.log, &s.index, &s.
 // no part of the log any more, and removed when no reader is at work on them. The
 // change of names is not durable before the directory is synced.
 func (s *Segment) Delete() error {
+	s.deleted.Store(true)
 	s.Close()
 	var failed []error
 	for _, h := range s.handles() {
@@ -184,6 +186,9 @@ func (s *Segment) Delete() error {
 	s.release()
 	return errors.Join(failed...)
 }
+
+// Deleted reports whether Delete was called, and not Close alone.
+func (s *Segment) Deleted() bool { return s.deleted.Load() }
 
 // Close ends the use of the files by everyone but the readers at work.
 func (s *Segment) Close() {
