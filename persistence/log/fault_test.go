@@ -384,3 +384,28 @@ func TestTheFirstSyncOfALogFails(t *testing.T) {
 	}
 	readAll(t, l.Publish(l.End()), 1<<20)
 }
+
+// TestTheOnlySnapshotIsNotWrittenOver fails the writing of a snapshot where there is one
+// already, and no batches any more.
+func TestTheOnlySnapshotIsNotWrittenOver(t *testing.T) {
+	o, l, disk, m := faulty(t)
+	m.producer = 7
+	appendAll(t, l, m.batches(2, 5)...)
+	s := o.Settings
+	s.RetentionMs = 1
+	l.Configure(s)
+	if _, err := l.Retain(m.timestamp+1000, l.End()); err != nil || l.Start() != l.End() {
+		t.Fatal(l.Start(), l.End(), err)
+	}
+	l = reopened(t, o, l)
+	if n := l.Producers().Len(); n != 1 {
+		t.Fatalf("%d producers are known", n)
+	}
+	disk.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.snapshot", Err: syscall.ENOSPC, Times: 1})
+	_ = l.Close(true) // whether it needs to write one or not
+	disk.Clear()
+	l = open(t, o, nil)
+	if n := l.Producers().Len(); n != 1 {
+		t.Errorf("%d producers are known", n)
+	}
+}

@@ -59,21 +59,25 @@ func (l *Log) loadProducers() (*producer.State, error) {
 		return nil, err
 	}
 	s := producer.New()
-	if path, err := l.readProducers(s, l.end); err != nil {
+	from, path, err := l.readProducers(s, l.end)
+	if err != nil {
 		return nil, l.fail("load producers", path, err)
+	}
+	if from == l.end && len(l.segs) > 0 {
+		l.snapshot = from // which need not be taken again, and may be all that is left
 	}
 	l.producers = s
 	return s, nil
 }
 
 // readProducers reads the state as it is before an offset: where a segment begins, or
-// the log ends. It tells the file that failed.
-func (l *Log) readProducers(s *producer.State, to messages.Offset) (path string, err error) {
-	from, err := l.readSnapshot(s, to)
-	if err != nil {
-		return l.dir.Path, err
+// the log ends. It tells where the snapshot is that it began with, and the file that failed.
+func (l *Log) readProducers(s *producer.State, to messages.Offset) (from messages.Offset, path string, err error) {
+	if from, err = l.readSnapshot(s, to); err != nil {
+		return from, l.dir.Path, err
 	}
-	return l.replay(s, from, to)
+	path, err = l.replay(s, from, to)
+	return from, path, err
 }
 
 // readSnapshot takes over the newest valid snapshot up to an offset and tells where that

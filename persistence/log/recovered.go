@@ -93,7 +93,7 @@ func (r *recovery) keepProducers() error {
 			continue
 		}
 		state := producer.New()
-		path, err := l.readProducers(state, s.Base())
+		_, path, err := l.readProducers(state, s.Base())
 		var wrong *segment.Damage
 		if errors.As(err, &wrong) {
 			return nil
