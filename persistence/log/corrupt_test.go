@@ -565,3 +565,30 @@ func segmentOf(bases []messages.Offset, offset messages.Offset) int {
 	}
 	return i
 }
+
+// TestAcceptedLossOfTheStateKeepsGenerations has a truncation follow the loss of the state:
+// what was claimed before it is void.
+func TestAcceptedLossOfTheStateKeepsGenerations(t *testing.T) {
+	o, _, _ := stopped(t)
+	l := open(t, o, nil)
+	for range 3 {
+		if err := l.Truncate(l.End() - 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flushed(t, l)
+	c := l.Checkpoint()
+	l.Close(false)
+	change(t, o.FS, o.Dir+"/"+stateName, flip(30))
+	accepting := o
+	accepting.AcceptLoss = true
+	l = open(t, accepting, &c)
+	if err := l.Truncate(20); err != nil {
+		t.Fatal(err)
+	}
+	l.Close(false)
+	l = open(t, o, &c)
+	if l.End() > 20 {
+		t.Fatal(l.End())
+	}
+}

@@ -27,6 +27,7 @@ type recovery struct {
 	scanned []*segment.Segment
 	exists  bool // there is a directory
 	marked  bool // and the mark's file is in it
+	unknown bool // the state is lost
 	foreign bool // nothing of what this package writes beside a log is there
 	renamed bool // names in it have changed
 }
@@ -50,7 +51,7 @@ func (l *Log) recover(c *Checkpoint) error {
 	if err != nil && !(l.o.AcceptLoss && messages.KindOf(err) == messages.CorruptMessage) {
 		return err
 	}
-	l.state = s
+	l.state, r.unknown = s, err != nil
 	if err := r.list(); err != nil {
 		return err
 	}
@@ -152,6 +153,9 @@ func (r *recovery) findClaim() error {
 }
 
 func (r *recovery) consider(m mark) {
+	if r.unknown { // and with it how many truncations there were
+		r.l.state.gen = max(r.l.state.gen, m.generation)
+	}
 	c := claim{m, true}
 	if floor, cut := r.l.state.floor(m.generation); cut && floor < m.offset {
 		c = claim{mark{offset: floor}, false}
