@@ -3,7 +3,6 @@ package partition
 import (
 	"errors"
 	"io/fs"
-	"maps"
 	"slices"
 	"sync"
 
@@ -25,8 +24,9 @@ type Checkpoints struct {
 	fs  vfs.FS
 	run messages.BrokerEpoch // this start of the broker
 
-	mu     sync.Mutex
-	latest map[string]log.Checkpoint
+	mu      sync.Mutex
+	latest  map[string]log.Checkpoint
+	dropped map[string]bool // since the file was last written, which may have them still
 }
 
 // LoadCheckpoints reads the file of the last run, for the one that begins now.
@@ -35,7 +35,7 @@ type Checkpoints struct {
 // where recovery may begin, and no more. A file that is missing or cannot be read
 // costs a longer recovery; the error says why.
 func LoadCheckpoints(files vfs.FS, run messages.BrokerEpoch) (c *Checkpoints, clean bool, err error) {
-	c = &Checkpoints{fs: files, run: run, latest: map[string]log.Checkpoint{}}
+	c = &Checkpoints{fs: files, run: run, latest: map[string]log.Checkpoint{}, dropped: map[string]bool{}}
 	of, read, err := log.ReadCheckpoints(files, CheckpointFile)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -68,19 +68,26 @@ func checkpointKey(id messages.TopicID, tp messages.TopicPartition) string {
 }
 
 // take gives the checkpoint to open a log with. What is clean is so only once:
-// from then on the entry that stays is one to recover from.
-func (c *Checkpoints) take(id messages.TopicID, tp messages.TopicPartition) *log.Checkpoint {
+// from then on the entry that stays is one to recover from. If a replica of the same
+// partition has gone from here, the file forgets it before the next begins: or else that
+// would be held, after a crash, to lack what the other one had.
+func (c *Checkpoints) take(id messages.TopicID, tp messages.TopicPartition) (*log.Checkpoint, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := checkpointKey(id, tp)
+	if c.dropped[key] {
+		if err := c.write(); err != nil {
+			return nil, err
+		}
+	}
 	cp, ok := c.latest[key]
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	used := cp
 	cp.Clean = false
 	c.latest[key] = cp
-	return &used
+	return &used, nil
 }
 
 // knows reports whether the last run left records of this partition.
@@ -99,14 +106,27 @@ func (c *Checkpoints) put(id messages.TopicID, tp messages.TopicPartition, cp lo
 func (c *Checkpoints) drop(id messages.TopicID, tp messages.TopicPartition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.latest, checkpointKey(id, tp))
+	c.forget(checkpointKey(id, tp))
+}
+
+func (c *Checkpoints) forget(key string) {
+	delete(c.latest, key)
+	c.dropped[key] = true
 }
 
 // Write replaces the file.
 func (c *Checkpoints) Write() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return log.WriteCheckpoints(c.fs, CheckpointFile, c.run, c.latest)
+	return c.write()
+}
+
+func (c *Checkpoints) write() error {
+	err := log.WriteCheckpoints(c.fs, CheckpointFile, c.run, c.latest)
+	if err == nil {
+		clear(c.dropped)
+	}
+	return err
 }
 
 // BeginRun makes the file say that a run has begun: until it is stopped in
@@ -133,7 +153,11 @@ func (c *Checkpoints) Settle(im *metadata.Image, self messages.BrokerID) {
 			}
 		}
 	}
-	maps.DeleteFunc(c.latest, func(key string, _ log.Checkpoint) bool { return !here[key] })
+	for key := range c.latest {
+		if !here[key] {
+			c.forget(key)
+		}
+	}
 }
 
 func (c *Checkpoints) exists(tp messages.TopicPartition) bool {

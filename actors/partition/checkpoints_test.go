@@ -32,7 +32,7 @@ func TestACleanCheckpointCountsForTheNextRunAlone(t *testing.T) {
 	if err := first.Write(); err != nil {
 		t.Fatal(err)
 	}
-	if later, clean := load(6); clean || later.take(someTopic, orders0).Clean {
+	if later, clean := load(6); clean || taken(t, later, someTopic).Clean {
 		t.Error("the file of a run before the last counts as clean")
 	}
 	next, clean := load(5)
@@ -42,14 +42,49 @@ func TestACleanCheckpointCountsForTheNextRunAlone(t *testing.T) {
 	if err := next.BeginRun(); err != nil {
 		t.Fatal(err)
 	}
-	if cp := next.take(someTopic, orders0); !cp.Clean || cp.End != 9 {
+	if cp := taken(t, next, someTopic); !cp.Clean || cp.End != 9 {
 		t.Errorf("taken %+v", cp)
 	}
-	if cp := next.take(someTopic, orders0); cp.Clean {
+	if cp := taken(t, next, someTopic); cp.Clean {
 		t.Error("a clean checkpoint was given out twice")
 	}
 	if _, clean := load(6); clean {
 		t.Error("a run that has begun, and has not ended, counts as stopped in order")
+	}
+}
+
+func taken(t *testing.T, c *Checkpoints, id messages.TopicID) *log.Checkpoint {
+	t.Helper()
+	cp, err := c.take(id, orders0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cp
+}
+
+// TestTheFileForgetsAReplicaBeforeTheNextBegins has the process end before the file would
+// be written again.
+func TestTheFileForgetsAReplicaBeforeTheNextBegins(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{})
+	load := func(run messages.BrokerEpoch) *Checkpoints {
+		c, _, err := LoadCheckpoints(disk, run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := load(1)
+	c.put(someTopic, orders0, log.Checkpoint{End: 9, Recovery: 9})
+	if err := c.Write(); err != nil {
+		t.Fatal(err)
+	}
+	c.drop(someTopic, orders0)
+	if !load(2).knows(someTopic, orders0) {
+		t.Error("a replica that is gone, and has no successor, cost a write of the file")
+	}
+	taken(t, c, someTopic)
+	if load(2).knows(someTopic, orders0) {
+		t.Error("the next replica inherits the checkpoint")
 	}
 }
 
@@ -59,7 +94,7 @@ func TestATopicMadeAnewInheritsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.put(someTopic, orders0, log.Checkpoint{End: 9})
-	if c.knows(messages.TopicID{9}, orders0) || c.take(messages.TopicID{9}, orders0) != nil {
+	if c.knows(messages.TopicID{9}, orders0) || taken(t, c, messages.TopicID{9}) != nil {
 		t.Error("another creation of the topic finds the checkpoint")
 	}
 }

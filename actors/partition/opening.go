@@ -12,7 +12,10 @@ import (
 // makes the machine that runs it.
 func (s *Shared) openMachine(sl *slot, world World) (*Machine, error) {
 	h := sl.handle
-	checkpoint := s.Checkpoints.take(h.topicID, h.tp)
+	checkpoint, err := s.Checkpoints.take(h.topicID, h.tp)
+	if err != nil {
+		return nil, err
+	}
 	l, err := log.Open(log.Options{
 		FS: s.FS, Dir: h.tp.String(), TP: h.tp, Settings: s.Tuning.log(sl.settings),
 		Flush: s.Flush, Files: s.Files, Log: s.Log, Yield: s.Stage.Yield,
