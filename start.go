@@ -236,7 +236,7 @@ func (b *Broker) startPartitions(ctx context.Context) error {
 		return err
 	}
 	b.onStop("close the partitions", func(ctx context.Context) error {
-		return errors.Join(b.tree.Stop(ctx, pid), checkpoints.Write())
+		return errors.Join(b.tree.Stop(ctx, pid), checkpoints.EndRun())
 	})
 	b.startKeeper()
 	b.startCleaner()

@@ -76,7 +76,7 @@ func (c *Checkpoints) take(id messages.TopicID, tp messages.TopicPartition) (*lo
 	defer c.mu.Unlock()
 	key := checkpointKey(id, tp)
 	if c.dropped[key] {
-		if err := c.write(); err != nil {
+		if err := c.note(); err != nil {
 			return nil, err
 		}
 	}
@@ -114,15 +114,18 @@ func (c *Checkpoints) forget(key string) {
 	c.dropped[key] = true
 }
 
-// Write replaces the file.
-func (c *Checkpoints) Write() error {
+// Note writes what is known now. The run goes on: a log may be opened and written to
+// before the next time, so that none counts as closed in order.
+func (c *Checkpoints) Note() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.write()
+	return c.note()
 }
 
-func (c *Checkpoints) write() error {
-	err := log.WriteCheckpoints(c.fs, CheckpointFile, c.run, c.latest)
+func (c *Checkpoints) note() error { return c.write(unclean(c.latest)) }
+
+func (c *Checkpoints) write(checkpoints map[string]log.Checkpoint) error {
+	err := log.WriteCheckpoints(c.fs, CheckpointFile, c.run, checkpoints)
 	if err == nil {
 		clear(c.dropped)
 	}
@@ -131,10 +134,13 @@ func (c *Checkpoints) write() error {
 
 // BeginRun makes the file say that a run has begun: until it is stopped in
 // order, recovery is needed. It must be called before the first write to a log.
-func (c *Checkpoints) BeginRun() error {
+func (c *Checkpoints) BeginRun() error { return c.Note() }
+
+// EndRun writes the file when all logs are closed.
+func (c *Checkpoints) EndRun() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return log.WriteCheckpoints(c.fs, CheckpointFile, c.run, unclean(c.latest))
+	return c.write(c.latest)
 }
 
 // Settle drops what the last run has left of partitions that have no replica here

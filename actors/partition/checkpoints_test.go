@@ -29,7 +29,7 @@ func TestACleanCheckpointCountsForTheNextRunAlone(t *testing.T) {
 		t.Error("a directory without a checkpoint counts as left in order")
 	}
 	first.put(someTopic, orders0, log.Checkpoint{Clean: true, End: 9, Recovery: 9})
-	if err := first.Write(); err != nil {
+	if err := first.EndRun(); err != nil {
 		t.Fatal(err)
 	}
 	if later, clean := load(6); clean || taken(t, later, someTopic).Clean {
@@ -41,6 +41,12 @@ func TestACleanCheckpointCountsForTheNextRunAlone(t *testing.T) {
 	}
 	if err := next.BeginRun(); err != nil {
 		t.Fatal(err)
+	}
+	if err := next.Note(); err != nil { // the keeper, before the log is opened
+		t.Fatal(err)
+	}
+	if _, clean := load(6); clean {
+		t.Error("a run in whose midst the file was written counts as stopped in order")
 	}
 	if cp := taken(t, next, someTopic); !cp.Clean || cp.End != 9 {
 		t.Errorf("taken %+v", cp)
@@ -75,7 +81,7 @@ func TestTheFileForgetsAReplicaBeforeTheNextBegins(t *testing.T) {
 	}
 	c := load(1)
 	c.put(someTopic, orders0, log.Checkpoint{End: 9, Recovery: 9})
-	if err := c.Write(); err != nil {
+	if err := c.Note(); err != nil {
 		t.Fatal(err)
 	}
 	c.drop(someTopic, orders0)

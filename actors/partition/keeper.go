@@ -90,5 +90,5 @@ func (k *Keeper) Checkpoint(ctx context.Context) error {
 			break
 		}
 	}
-	return k.Shared.Checkpoints.Write()
+	return k.Shared.Checkpoints.Note()
 }

@@ -300,7 +300,7 @@ func (p *process) closePartitions(r *routine) {
 	if p.groupTree != nil && !p.stop(r, p.groupTree) || !p.stop(r, p.tree) {
 		return
 	}
-	if err := p.points.Write(); err != nil {
+	if err := p.points.EndRun(); err != nil {
 		p.s.count("checkpoint not written")
 	}
 }
