@@ -366,6 +366,8 @@ func (r *Replica) tickLeader() {
 	r.tickISR()
 	r.reviewISR()
 	r.advance()
+	r.answerDeletes() // who was about to join may not be any more
+	r.answerConfirms()
 }
 
 // expire gives up those who have waited for too long.

@@ -251,6 +251,8 @@ func (r *Replica) PeerDown(id messages.BrokerID) {
 		f.hangUp()
 		r.reviewISR()
 		r.advance()
+		r.answerDeletes() // it may have been counted, and is no longer
+		r.answerConfirms()
 	}
 }
 
