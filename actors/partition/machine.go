@@ -467,7 +467,8 @@ func (m *Machine) Delete(cause error) error {
 	return m.log.Delete()
 }
 
-// stop answers everybody who waits; nothing else of the effects counts any more.
+// stop answers everybody who waits, also those to whom the core would say yes: what was
+// to be done before is not done. Nothing else of the effects counts any more.
 func (m *Machine) stop(cause error) {
 	if m.current != nil {
 		m.current.refuse(cause)
@@ -475,6 +476,6 @@ func (m *Machine) stop(cause error) {
 	m.answerAll(cause)
 	m.core.Stop(cause)
 	for m.core.Take(&m.effects) {
-		m.answerAll(nil)
+		m.answerAll(cause)
 	}
 }

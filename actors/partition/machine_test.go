@@ -335,6 +335,33 @@ func TestAWriteThatFailsAnswersEverybodyWithTheCause(t *testing.T) {
 	}
 }
 
+// TestWhatWasNeverWrittenIsNotConfirmed has a sync fail in the turn in which a batch comes
+// that is answered when it is written, and records are to be deleted: neither is done.
+func TestWhatWasNeverWrittenIsNotConfirmed(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMem(vfs.MemOptions{}), nil)
+	r := newRig(t, disk, nil)
+	r.append(messages.AcksAll, records(2, messages.NoSequence))
+	r.settle()
+	r.flushed()
+	disk.Add(vfs.Rule{Ops: vfs.OpSync, Err: errors.New("input/output error"), Times: 1})
+	r.append(messages.AcksAll, records(3, messages.NoSequence))
+	r.settle()
+
+	one := r.append(messages.AcksLeader, records(1, messages.NoSequence))
+	ask := &deleteRecordsAsk{deleteRecords{1}, make(chan answer[messages.Offset], 1)}
+	r.machine.DeleteBefore(ask)
+	r.stage.flushes[0](r.machine)
+	err := r.machine.Settle()
+	if err == nil {
+		t.Fatal("a failed sync does not fail the machine")
+	}
+	r.machine.Abandon(messages.E("partition", messages.StorageError, "", err))
+	r.wantRefused(one, messages.StorageError)
+	if got := <-ask.reply; messages.KindOf(got.err) != messages.StorageError {
+		t.Errorf("deleting records was answered with %+v", got)
+	}
+}
+
 func TestTheEndIsNotKnownUntilARecoveredLogIsDurable(t *testing.T) {
 	disk := vfs.NewMem(vfs.MemOptions{})
 	r := newRig(t, disk, nil)

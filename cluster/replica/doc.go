@@ -36,7 +36,8 @@
 //     ended. Completions that belong to an earlier Replica of the same partition
 //     must not reach a later one. Every Read is answered with one Loaded.
 //  4. If the log fails in any way: give the answers in hand with the cause in their
-//     place, Stop, and answer what comes of it; then open the log again and begin
+//     place, Stop, and do the same with those that come of it, since what stands
+//     before them in the effects is not carried out; then open the log again and begin
 //     with New. What a failed flush covered is lost, even if it can still be read.
 //  5. Messages go to the replica of the same partition on the other node with
 //     the sender's id, in order as long as the connection stands. They may be
