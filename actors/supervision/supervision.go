@@ -50,8 +50,10 @@ type Backoff struct {
 
 var _ actor.SupervisorStrategy = (*Backoff)(nil)
 
-// HandleFailure is called by the library in the supervisor's own turn.
-func (b *Backoff) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, stats *actor.RestartStatistics, reason, _ any) {
+// HandleFailure is called by the library in the supervisor's own turn. Names are used
+// again: a child that has been stopped before its restart may have a successor by then,
+// which is not to be restarted in its place.
+func (b *Backoff) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, stats *actor.RestartStatistics, reason, _ any) {
 	if stats.NumberOfFailures(b.Healthy) == 0 {
 		stats.Reset()
 	}
@@ -64,7 +66,12 @@ func (b *Backoff) HandleFailure(_ *actor.ActorSystem, supervisor actor.Superviso
 	if after == nil {
 		after = func(d time.Duration, f func()) { time.AfterFunc(d, f) }
 	}
-	after(delay, func() { supervisor.RestartChildren(child) })
+	failed, _ := system.ProcessRegistry.Get(child)
+	after(delay, func() {
+		if now, there := system.ProcessRegistry.Get(child); there && now == failed {
+			supervisor.RestartChildren(child)
+		}
+	})
 }
 
 // Delay is how long to wait after so many failures in a row.

@@ -80,6 +80,41 @@ func TestAFailingChildIsRestartedAloneAfterItsDelay(t *testing.T) {
 	}
 }
 
+// TestARestartIsNotForWhoHasTakenTheName stops a child that is to be restarted, and starts
+// another under its name.
+func TestARestartIsNotForWhoHasTakenTheName(t *testing.T) {
+	timers := make(chan func(), 1)
+	strategy := &Backoff{Initial: time.Second, Max: time.Minute, Healthy: time.Hour,
+		After: func(_ time.Duration, f func()) { timers <- f }}
+	system := NewSystem()
+	started := make(chan string, 4)
+	props := actor.PropsFromProducer(func() actor.Actor { return &fragile{started} })
+	child := make(chan *actor.PID, 1)
+	parent := system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case *actor.Started, *actor.Terminated:
+			pid, _ := c.SpawnNamed(props, "a")
+			child <- pid
+		case *actor.PID:
+			c.Stop(m)
+		}
+	}, actor.WithSupervisor(strategy)))
+	first := <-child
+	<-started
+	system.Root.Send(first, "fail")
+	restart := <-timers
+	system.Root.Send(parent, first)
+	second := <-child
+	<-started
+	restart()
+	if reply, err := system.Root.RequestFuture(second, "hello", 5*time.Second).Result(); err != nil || reply != "hello" {
+		t.Errorf("the second answered %v, %v", reply, err)
+	}
+	if len(started) != 0 {
+		t.Error("it was restarted, though it has not failed")
+	}
+}
+
 func TestOnlyABugBringsItsStack(t *testing.T) {
 	if got := AsError(errDisk).Error(); got != "disk gone" {
 		t.Errorf("an I/O error reads %q", got)
