@@ -31,6 +31,7 @@ type Batching struct {
 	suspended bool
 	divert    func(message any) bool // nil: none
 
+	ending     bool  // used by the running turn only: the actor has been told to stop
 	spare      []any // used by the running turn only
 	invoker    actor.MessageInvoker
 	dispatcher actor.Dispatcher
@@ -161,11 +162,18 @@ func (m *Batching) deliverSystem(message any) {
 	switch message.(type) {
 	case *actor.SuspendMailbox:
 		m.setSuspended(true)
+		return
 	case *actor.ResumeMailbox:
 		m.setSuspended(false)
-	default:
-		m.invoker.InvokeSystemMessage(message)
+		return
+	case *actor.Stop:
+		m.ending = true
+	case *actor.Restart:
+		if m.ending {
+			return // the library would make a new actor, of which nobody knows
+		}
 	}
+	m.invoker.InvokeSystemMessage(message)
 }
 
 func (m *Batching) setSuspended(suspended bool) {

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,6 +65,40 @@ func TestMessagesThatGatherArriveTogetherAndInOrder(t *testing.T) {
 			t.Fatalf("message %d is %v", i, m)
 		}
 	}
+}
+
+// TestWhatHasStoppedIsNotRestarted has a restart come while the actor is stopping.
+func TestWhatHasStoppedIsNotRestarted(t *testing.T) {
+	system := newSystem()
+	box := NewBatching()
+	seen, gate := make(chan any, 10), make(chan struct{})
+	pid := system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		seen <- c.Message()
+		if _, ok := c.Message().(*actor.Stopping); ok {
+			<-gate
+		}
+	}, actor.WithMailbox(func() actor.Mailbox { return box })))
+	<-seen // it has started
+	system.Root.Stop(pid)
+	<-seen // it is stopping
+	box.PostSystemMessage(&actor.Restart{})
+	close(gate)
+	if _, ok := (<-seen).(*actor.Stopped); !ok {
+		t.Error("it did not stop")
+	}
+	for box.busy() {
+		runtime.Gosched()
+	}
+	if len(seen) != 0 {
+		t.Errorf("after its end it was told %T", <-seen)
+	}
+}
+
+// busy reports whether the mailbox has anything left to do.
+func (m *Batching) busy() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.running
 }
 
 func TestAnActorThatPanicsGetsItsLaterMessagesAfterTheRestart(t *testing.T) {
