@@ -112,10 +112,8 @@ func (t *turn) end() error {
 	return hung
 }
 
-// overdue gives an error if the turn takes longer than limit, once.
+// overdue gives an error if the turn takes longer than limit, once. The lock is held.
 func (t *turn) overdue(now, limit int64) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if !t.under || t.lasts.grow(now) < limit || t.hung != nil {
 		return nil
 	}
@@ -131,9 +129,17 @@ func (s *Shared) findHung() {
 	}
 	now := s.Stage.clock()
 	for _, h := range s.Registry.All() {
-		if err := h.turn.overdue(now, limit); err != nil {
-			s.declareFailed(h, err)
-		}
+		s.lookAtTurn(h, now, limit)
+	}
+}
+
+// lookAtTurn declares a replica failed if its turn takes too long. The turn cannot end
+// meanwhile: what is done here must not be done to the next incarnation.
+func (s *Shared) lookAtTurn(h *Handle, now, limit int64) {
+	h.turn.mu.Lock()
+	defer h.turn.mu.Unlock()
+	if err := h.turn.overdue(now, limit); err != nil {
+		s.declareFailed(h, err)
 	}
 }
 
@@ -149,7 +155,6 @@ func (s *Shared) declareFailed(h *Handle, err error) {
 	h.publish(&View{Leader: messages.NoBroker, Epoch: view.Epoch, Err: cause})
 	h.mail.Divert(refuseWith(cause))
 	s.tellFailed(h, view.Leader, view.Epoch)
-	h.mail.PostUserMessage(tick{}) // if the turn has just ended, there is one more
 	s.Log.Error().Err(err).Stringer("partition", h.tp).Msg("a replica is held up by its disk, and counts as failed")
 }
 

@@ -172,6 +172,33 @@ func TestAWriteThatHangsFailsTheReplica(t *testing.T) {
 	}
 }
 
+// TestAReplicaThatIsBackIsNotDeclaredFailed has the disk answer while the replica is being
+// declared failed.
+func TestAReplicaThatIsBackIsNotDeclaredFailed(t *testing.T) {
+	h := plantHanging(t)
+	h.createTopic("orders", someTopic, 1)
+	handle := h.await(someTopic, orders0)
+	h.append(handle, records(1, messages.NoSequence))
+	gate, answer := h.hang(handle, vfs.OpWrite, nil)
+	handle.Wait(NewWaiter(func() {
+		close(gate)
+		for deadline := time.Now().Add(200 * time.Millisecond); handle.View().Err != nil && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+	}))
+	h.pass(1100)
+	<-answer
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		got := h.append(handle, records(1, messages.NoSequence))
+		if got.Err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("with the disk back it is down for good: %v", got.Err)
+		}
+	}
+}
+
 // TestTimeThatNobodySawDoesNotCount: a process that was frozen does not take its disk
 // for hung.
 func TestTimeThatNobodySawDoesNotCount(t *testing.T) {
