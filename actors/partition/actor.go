@@ -311,6 +311,8 @@ func (r *replicaActor) Room(c CatchUp) int64 { return r.shared.Cluster.Room(c) }
 
 func (r *replicaActor) Spend(c CatchUp, bytes int64) { r.shared.Cluster.Spend(c, bytes) }
 
+func (r *replicaActor) ReadFailed(err error) { r.slot.handle.ReadFailed(err) }
+
 func (r *replicaActor) ChangeISR(c replica.ISRChange) {
 	r.shared.Cluster.ChangeISR(r.slot.handle.tp, c)
 }

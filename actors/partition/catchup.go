@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 
 	"understudy/cluster/replica"
@@ -53,24 +55,46 @@ func (m *Machine) catchUp(follower messages.BrokerID) CatchUp {
 	}
 }
 
-// load reads batches for a follower that is behind; none if they cannot be read.
+// load reads batches for a follower that is behind; none if they cannot be read. They are
+// looked at here though they have been before: to the follower's node one that is damaged
+// would say that the connection is, over which all partitions go.
 func (m *Machine) load(q replica.Read) []batch.Batch {
 	slice, err := m.log.Publish(m.log.End()).ReadAll(q.From, int(q.MaxBytes))
 	if err != nil || slice == nil {
+		m.readFailed(q.From, err)
 		return nil
 	}
 	defer slice.Release()
 	buf, err := slice.Bytes(nil)
 	if err != nil {
+		m.readFailed(q.From, err)
 		return nil
 	}
 	var batches []batch.Batch
+	next := q.From
 	for len(buf) > 0 {
 		b, rest, err := batch.Next(buf)
-		if err != nil {
+		if err != nil && len(batches) > 0 {
 			break // cut off by MaxBytes
 		}
-		batches, buf = append(batches, b), rest
+		if err == nil {
+			err = b.CheckCRC()
+		}
+		if err != nil {
+			m.readFailed(next, err)
+			break
+		}
+		batches, buf, next = append(batches, b), rest, b.NextOffset()
 	}
 	return batches
+}
+
+// readFailed tells of what could not be read for a follower, if it is more than that it
+// is not there any more.
+func (m *Machine) readFailed(from messages.Offset, err error) {
+	if err == nil || messages.KindOf(err) == messages.OffsetOutOfRange {
+		return
+	}
+	kind := cmp.Or(messages.KindOf(err), messages.StorageError)
+	m.world.ReadFailed(messages.E("read for followers", kind, fmt.Sprintf("%v at offset %d", m.tp, from), err))
 }

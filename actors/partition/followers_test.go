@@ -82,6 +82,39 @@ func TestReadsForFollowersWaitWhileTheirNodeIsCrowded(t *testing.T) {
 	}
 }
 
+// TestDamageIsNotSentToFollowers has a bit turn on the leader's disk, in what was read and
+// found right before. The follower's node would end the connection over it, which is that
+// of all partitions.
+func TestDamageIsNotSentToFollowers(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{})
+	r := newRig(t, disk, nil)
+	size := int64(0)
+	for range 3 {
+		b := records(2, messages.NoSequence)
+		size = int64(len(b))
+		r.append(messages.AcksAll, b)
+	}
+	r.settle()
+	r.flushed()
+	f, err := disk.Open("orders-0/00000000000000000000.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0xff}, 2*size-1); err != nil {
+		t.Fatal(err)
+	}
+	r.stage.crowded = true
+	r.lead(0, 2)
+	r.stage.crowded = false
+	r.settle()
+	if got := r.sentBatches(); got != 1 {
+		t.Errorf("%d batches were sent, want the one before the damage", got)
+	}
+	if len(r.stage.damage) == 0 || messages.KindOf(r.stage.damage[0]) != messages.CorruptMessage {
+		t.Errorf("the damage was told as %v", r.stage.damage)
+	}
+}
+
 // TestCatchingUpGoesInPiecesThatThereIsRoomFor has little room: a batch is read as a
 // whole all the same.
 func TestCatchingUpGoesInPiecesThatThereIsRoomFor(t *testing.T) {

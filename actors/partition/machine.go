@@ -33,6 +33,9 @@ type World interface {
 	// none, it has to wait. Spend tells how many were.
 	Room(CatchUp) int64
 	Spend(c CatchUp, bytes int64)
+	// ReadFailed tells of records that could not be read for a follower, as often as it
+	// is tried.
+	ReadFailed(error)
 	// ChangeISR asks the controller for another in-sync set.
 	ChangeISR(replica.ISRChange)
 	// Resign asks the controller to elect anew.

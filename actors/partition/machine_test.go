@@ -29,6 +29,7 @@ type stage struct {
 	room       int64     // what is left to read for followers; 0: plenty
 	asked      []CatchUp // when there was something to read for them
 	spent      int64     // bytes read for them
+	damage     []error   // that was told
 }
 
 func (s *stage) Now() int64      { return s.now }
@@ -56,6 +57,7 @@ func (s *stage) ChangeISR(replica.ISRChange)  {}
 func (s *stage) Resign(r replica.Resignation) { s.resigned = append(s.resigned, r) }
 func (s *stage) Event(replica.Event)          {}
 func (s *stage) Beside(f func())              { go f() }
+func (s *stage) ReadFailed(err error)         { s.damage = append(s.damage, err) }
 
 // sent is a message that went out.
 type sent struct {
