@@ -99,13 +99,15 @@ func (k *keeper) connEnded() <-chan struct{} {
 func (k *keeper) told() {
 	p := k.p
 	p.mu.Lock()
-	arrival, knock, moved, known := p.arrival, p.knocked, p.moved, p.known
+	arrival, knock, moved := p.arrival, p.knocked, p.moved
 	p.arrival, p.knocked, p.moved = nil, nil, false
 	p.mu.Unlock()
 	if moved {
 		k.delay = 0
-		if k.conn != nil && k.conn.from.Epoch < known {
-			k.drop(refuse(Fenced, "node %d, epoch %d; epoch %d is known", p.id, k.conn.from.Epoch, known))
+		if k.conn != nil {
+			if no := p.fence(k.conn.from.Epoch); no != nil {
+				k.drop(no)
+			}
 		}
 	}
 	if knock != nil {
@@ -114,8 +116,12 @@ func (k *keeper) told() {
 		}
 	}
 	if arrival != nil {
-		k.drop(ErrReplaced)
-		k.up(arrival)
+		if no := p.fence(arrival.from.Epoch); no != nil { // not known yet when it was let in
+			arrival.close(no)
+		} else {
+			k.drop(ErrReplaced)
+			k.up(arrival)
+		}
 	}
 	if k.conn == nil && (moved || knock != nil) {
 		k.attempt()
@@ -173,6 +179,12 @@ func (p *peer) dial(addr string, why purpose, lost uint64) (*conn, error) {
 // attempted looks at what came of an attempt.
 func (k *keeper) attempted(a attempt) {
 	k.running = false
+	if a.conn != nil {
+		if no := k.p.fence(a.conn.from.Epoch); no != nil { // as in told
+			a.conn.close(no)
+			a = attempt{err: no}
+		}
+	}
 	switch {
 	case a.conn != nil && k.conn != nil:
 		a.conn.close(ErrReplaced)

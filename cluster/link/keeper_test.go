@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -242,6 +243,41 @@ func TestAnEpochKnownFromElsewhereEndsOlderConnections(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if slices.Contains(a.kinds(), Up) {
+			t.Error("an older start was let in")
+		}
+	})
+}
+
+// TestAConnectionThatWasLetInIsStillAnOlderStarts has a newer start become known after an
+// older one was let in, and before its connection is taken over.
+func TestAConnectionThatWasLetInIsStillAnOlderStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := newPipes()
+		busy, free := make(chan bool), make(chan bool)
+		var first sync.Once
+		a := network.node(t, 1, 1, nil)
+		b := network.node(t, 2, 1, func(o *Options) {
+			told := o.OnEvent
+			o.OnEvent = func(e Event) {
+				told(e)
+				if e.Kind == Up {
+					first.Do(func() {
+						busy <- true
+						<-free
+					})
+				}
+			}
+		})
+		introduce(a, b)
+		<-busy // the keeper is in the midst of taking over the first connection
+		a.until(Up)
+		network.cut()
+		a.until(Up) // there is another already
+		b.SetPeers(map[messages.BrokerID]Peer{1: {Addr: nodeName(1), Epoch: 5}})
+		free <- true
+		b.until(Lost)
+		time.Sleep(time.Minute)
+		if slices.Contains(b.kinds(), Up) {
 			t.Error("an older start was let in")
 		}
 	})

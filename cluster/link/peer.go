@@ -91,11 +91,14 @@ func (p *peer) offer(c *conn) {
 func (p *peer) knock(a agreement) { p.tell(func() { p.knocked = &a }) }
 
 // admit judges what the node says of itself, on either side of a handshake.
-func (p *peer) admit(h hello) *Refusal {
+func (p *peer) admit(h hello) *Refusal { return p.fence(h.epoch) }
+
+// fence refuses a start of the node if a newer one is known.
+func (p *peer) fence(epoch messages.BrokerEpoch) *Refusal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if h.epoch < p.known {
-		return refuse(Fenced, "node %d, epoch %d; epoch %d is known", h.from, h.epoch, p.known)
+	if epoch < p.known {
+		return refuse(Fenced, "node %d, epoch %d; epoch %d is known", p.id, epoch, p.known)
 	}
 	return nil
 }
