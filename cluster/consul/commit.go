@@ -155,9 +155,9 @@ func (s *Store) send(ctx context.Context, ops api.TxnOps, next version) (uint64,
 	case err != nil:
 		return 0, err
 	case len(response.Errors) > 0 && doubt:
-		return s.resolve(ctx, response.Errors, next)
+		return s.resolve(ctx, ops, response.Errors, next)
 	case len(response.Errors) > 0:
-		return 0, s.refusal(response.Errors)
+		return 0, s.refusal(ops, response.Errors)
 	}
 	for _, r := range response.Results {
 		if r.KV != nil && r.KV.Key == s.o.Prefix+versionKey {
@@ -168,7 +168,7 @@ func (s *Store) send(ctx context.Context, ops api.TxnOps, next version) (uint64,
 }
 
 // resolve finds out whether an earlier attempt was carried out.
-func (s *Store) resolve(ctx context.Context, errs api.TxnErrors, next version) (uint64, error) {
+func (s *Store) resolve(ctx context.Context, ops api.TxnOps, errs api.TxnErrors, next version) (uint64, error) {
 	v, err := s.readVersion(ctx)
 	if err != nil {
 		return 0, messages.E("commit metadata", messages.RequestTimedOut, s.o.Prefix, fmt.Errorf("whether it was done is unknown: %w", err))
@@ -177,9 +177,9 @@ func (s *Store) resolve(ctx context.Context, errs api.TxnErrors, next version) (
 		return v.index, nil
 	}
 	if v.index == s.version.index {
-		return 0, s.refusal(errs) // nothing has followed what we began with
+		return 0, s.refusal(ops, errs) // nothing has followed what we began with
 	}
-	return 0, messages.E("commit metadata", messages.RequestTimedOut, s.o.Prefix, fmt.Errorf("whether it was done is unknown: another controller has written: %w", s.refusal(errs)))
+	return 0, messages.E("commit metadata", messages.RequestTimedOut, s.o.Prefix, fmt.Errorf("whether it was done is unknown: another controller has written: %w", s.refusal(ops, errs)))
 }
 
 // readVersion reads the version key, as of now.
@@ -194,8 +194,9 @@ func (s *Store) readVersion(ctx context.Context) (v version, err error) {
 	return v, err
 }
 
-// refusal is the error of a transaction that Consul did not carry out.
-func (s *Store) refusal(errs api.TxnErrors) error {
+// refusal is the error of a transaction that Consul did not carry out. The first of
+// its operations checks the lock.
+func (s *Store) refusal(ops api.TxnOps, errs api.TxnErrors) error {
 	why := errors.New(errs[0].What)
 	if FaultOf(why) == Refused {
 		return failure("commit metadata", s.o.Prefix, why)
@@ -203,7 +204,7 @@ func (s *Store) refusal(errs api.TxnErrors) error {
 	for _, e := range errs {
 		if e.OpIndex == 0 {
 			why = errors.New(e.What)
-			s.lostLock(why)
+			s.lostLock(ops[0].KV.Session, why)
 			return conflict(metadata.ControllerKey, fmt.Errorf("%w: %w", ErrNotLocked, why))
 		}
 	}

@@ -72,12 +72,13 @@ func (h *Hold) lose(cause error) {
 	})
 }
 
-// lostLock is told by a transaction that met another session, or none, at the lock.
-func (s *Store) lostLock(cause error) {
+// lostLock is told by a transaction that met another session than its own, or none,
+// at the lock. It may have been begun before the lock was taken with the present one.
+func (s *Store) lostLock(session string, cause error) {
 	s.mu.Lock()
 	h := s.hold
 	s.mu.Unlock()
-	if h != nil {
+	if h != nil && h.session == session {
 		h.lose(cause)
 	}
 }

@@ -165,3 +165,32 @@ func TestAcquireGivesUp(t *testing.T) {
 		}
 	})
 }
+
+// TestAnEarlierCommitCostsNoLaterLock has a commit wait for Consul from one session to
+// the next, with which the lock is taken again: that the session which it names has
+// ended says nothing about the lock.
+func TestAnEarlierCommitCostsNoLaterLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.node(1)
+		first := n.lock()
+		n.commit(puts("a", "1"))
+		w.server.SetFault(failing("txn", fake.Drop, 1, forever))
+		committed := make(chan error)
+		go func() {
+			_, err := n.Commit(ctx, puts("a", "2"))
+			committed <- err
+		}()
+		synctest.Wait()
+		w.server.Expire(first.Session())
+		<-first.Lost()
+		n.name = ""
+		second := n.lock()
+		w.server.SetFault(nil)
+		want(t, <-committed, ErrNotLocked)
+		if second.Cause() != nil {
+			t.Errorf("the lock that was taken again is lost: %v", second.Cause())
+		}
+		n.commit(puts("a", "3"))
+	})
+}
