@@ -99,7 +99,7 @@ func (s *consulSeat) adopt(ctx context.Context, wanted messages.BrokerID) error 
 		return cannotAdopt(fmt.Sprintf("the broker was node %d, and its replicas are; it cannot be node %d", own.node, wanted))
 	}
 	s.b.identity = identity{Cluster: s.b.cfg.Cluster, ClusterID: own.image.ClusterID, Node: own.node, Directory: rand.Text()}
-	if _, err := s.claim(ctx, own.node); err != nil {
+	if _, err := s.claim(ctx, own.node, nil); err != nil {
 		return err
 	}
 	if err := s.bring(ctx, own); err != nil {

@@ -62,7 +62,7 @@ func (b *Broker) joinConsul(ctx context.Context) (rendezvous, error) {
 	if wanted == messages.NoBroker {
 		wanted = b.identity.Node
 	}
-	id, err := s.claim(ctx, wanted)
+	id, err := s.claim(ctx, wanted, func() error { return b.identity.write(b.files) })
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +96,9 @@ func (s *consulSeat) settle(ctx context.Context, wanted messages.BrokerID) (err 
 // stored is what calls about the metadata show.
 func (s *consulSeat) stored(e consul.Event) { s.heard(fromStore, e) }
 
-// claim claims an id for this data directory, or any that is free. The directory
-// has its own id on disk by then: a start that is cut short loses neither.
-func (s *consulSeat) claim(ctx context.Context, wanted messages.BrokerID) (messages.BrokerID, error) {
+// claim claims an id for this data directory, or any that is free. before is called
+// when that is about to be written; nil: nothing is.
+func (s *consulSeat) claim(ctx context.Context, wanted messages.BrokerID, before func() error) (messages.BrokerID, error) {
 	host, port, err := s.b.cfg.Advertised(s.b.listener.Addr())
 	if err != nil {
 		return wanted, err
@@ -106,7 +106,7 @@ func (s *consulSeat) claim(ctx context.Context, wanted messages.BrokerID) (messa
 	return membership.ClaimID(ctx, membership.ClaimOptions{
 		Client: s.client, Cluster: s.b.cfg.Cluster, Node: wanted,
 		Claim:  membership.Claim{Directory: s.b.identity.Directory, Host: host, Port: int32(port)},
-		Events: s.registered,
+		Before: before, Events: s.registered,
 	})
 }
 
@@ -204,7 +204,7 @@ func (s *consulSeat) Trouble() error {
 // reclaim claims this node's id again, which Consul has forgotten with all the
 // rest: a new node must not get it.
 func (s *consulSeat) reclaim() {
-	if _, err := s.claim(s.b.node.ctx, s.b.cfg.NodeID); err != nil && s.b.node.ctx.Err() == nil {
+	if _, err := s.claim(s.b.node.ctx, s.b.cfg.NodeID, nil); err != nil && s.b.node.ctx.Err() == nil {
 		s.b.log.Error().Err(err).Msg("consul has forgotten who has this node's id, and it cannot be claimed again")
 	}
 }

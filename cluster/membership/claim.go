@@ -49,6 +49,9 @@ type ClaimOptions struct {
 	// TTL is that of the nodes' checks: how long one that has just died may still
 	// look alive. 0 is DefaultTTL.
 	TTL time.Duration
+	// Before is called before the claim is written: the directory must have its id on
+	// disk by then, or a start that is cut short would lose the node's. May be nil.
+	Before func() error
 	// Events is told of Consul's troubles. May be nil.
 	Events func(Event)
 }
@@ -172,6 +175,11 @@ func (c *claimer) choose(claims map[messages.BrokerID]held, taken []messages.Bro
 
 // write enters the claim, unless somebody else has meanwhile.
 func (c *claimer) write(ctx context.Context, id messages.BrokerID, index uint64) error {
+	if c.o.Before != nil {
+		if err := c.o.Before(); err != nil {
+			return err
+		}
+	}
 	value, err := json.Marshal(c.o.Claim)
 	if err != nil {
 		return messages.E("claim node id", messages.Unknown, itoa(id), err)
