@@ -69,32 +69,36 @@ type (
 
 // packTopic leaves out what whoever asked knows or can work out: with all settings
 // a result has kilobytes, and a thousand of them would not fit into an answer.
-func packTopic(r controller.TopicResult) wireTopicResult {
+func packTopic(r controller.TopicResult) (wireTopicResult, error) {
 	r.Name, r.Config = "", nil
-	return wireTopicResult{r, packError(r.Err)}
+	return wireTopicResult{r, packError(r.Err)}, r.Err
 }
 
-func packDelete(r controller.DeleteResult) wireDeleteResult {
-	return wireDeleteResult{r, packError(r.Err)}
+func packDelete(r controller.DeleteResult) (wireDeleteResult, error) {
+	return wireDeleteResult{r, packError(r.Err)}, r.Err
 }
-func packPartitions(r controller.PartitionsResult) wirePartitionsResult {
-	return wirePartitionsResult{r, packError(r.Err)}
+func packPartitions(r controller.PartitionsResult) (wirePartitionsResult, error) {
+	return wirePartitionsResult{r, packError(r.Err)}, r.Err
 }
-func packMove(r controller.ReassignmentResult) wireMoveResult {
-	return wireMoveResult{r, packError(r.Err)}
+func packMove(r controller.ReassignmentResult) (wireMoveResult, error) {
+	return wireMoveResult{r, packError(r.Err)}, r.Err
 }
-func packElection(r controller.ElectionResult) wireElectionResult {
-	return wireElectionResult{r, packError(r.Err)}
+func packElection(r controller.ElectionResult) (wireElectionResult, error) {
+	return wireElectionResult{r, packError(r.Err)}, r.Err
 }
-func packConfig(r controller.ConfigResult) wireConfigResult {
-	return wireConfigResult{r, packError(r.Err)}
+func packConfig(r controller.ConfigResult) (wireConfigResult, error) {
+	return wireConfigResult{r, packError(r.Err)}, r.Err
 }
 
-// wired makes results ready for the wire.
-func wired[R, W any](results []R, pack func(R) W) ([]W, error) {
+// wired makes results ready for the wire. A controller that has been replaced says of
+// each that it does nothing: that is one error, and another is to be asked.
+func wired[R, W any](results []R, pack func(R) (W, error)) ([]W, error) {
 	list := make([]W, len(results))
 	for i, r := range results {
-		list[i] = pack(r)
+		var err error
+		if list[i], err = pack(r); messages.KindOf(err) == messages.NotController {
+			return nil, err
+		}
 	}
 	return list, nil
 }
