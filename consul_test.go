@@ -325,3 +325,28 @@ func describe(t *testing.T, client *kgo.Client, topic string) described {
 	p := m.Topics[topic].Partitions[0]
 	return described{m.Topics[topic].ID, m.Cluster, p.Leader, p.LeaderEpoch}
 }
+
+// TestSettingsThatConsulDoesNotTakeAreRefused asks for settings that are larger than a
+// transaction can be: the one who asks is told, and nobody else notices.
+func TestSettingsThatConsulDoesNotTakeAreRefused(t *testing.T) {
+	c := newClusterOn(t, fake.New(), nil)
+	c.createTopic("orders", 1, nil)
+	admin := kadm.NewClient(c.client())
+	alter := func(size int) error {
+		list := strings.Repeat("0:1,", size/4)
+		results, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "leader.replication.throttled.replicas", Value: &list}}, "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return results[0].Err
+	}
+	for range 3 {
+		if err := alter(600 << 10); !errors.Is(err, kerr.InvalidConfig) {
+			t.Errorf("settings of 600 KiB: %v", err)
+		}
+	}
+	if err := alter(200 << 10); err != nil {
+		t.Errorf("settings that fit: %v", err)
+	}
+	c.createTopic("after", 1, nil)
+}

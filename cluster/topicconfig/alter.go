@@ -1,6 +1,7 @@
 package topicconfig
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,9 +44,13 @@ func Replace(current, wanted map[string]string) []Op {
 	return ops
 }
 
+// maxOverrides bounds the settings of a topic or a broker together, in bytes as they
+// are kept: all of them are one value of the metadata, and Consul takes no larger ones.
+const maxOverrides = 256 << 10
+
 // Alter gives the overrides that result from the operations; current is not
-// changed. Every operation is checked, none may concern a fixed setting, and no
-// name may come twice.
+// changed. Every operation is checked, none may concern a fixed setting, no name may
+// come twice, and what results must not be too large.
 func (t *Table) Alter(current map[string]string, ops []Op, d Defaults) (map[string]string, error) {
 	next := maps.Clone(current)
 	if next == nil {
@@ -60,6 +65,9 @@ func (t *Table) Alter(current map[string]string, ops []Op, d Defaults) (map[stri
 		if err := t.apply(next, op, d); err != nil {
 			return nil, err
 		}
+	}
+	if kept, err := json.Marshal(next); err != nil || len(kept) > maxOverrides {
+		return nil, refuse(messages.InvalidConfig, "", fmt.Sprintf("all settings together would have %d bytes, and there is room for %d", len(kept), maxOverrides))
 	}
 	return next, nil
 }
