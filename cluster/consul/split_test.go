@@ -308,3 +308,21 @@ func TestTenThousandPartitions(t *testing.T) {
 		t.Errorf("told %s", told)
 	}
 }
+
+// TestWhatIsTakenBackBeforeItIsWrittenTakesNoRoom has a topic be made and deleted in
+// one transaction, which writes something else.
+func TestWhatIsTakenBackBeforeItIsWrittenTakesNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		n := w.controller(1)
+		n.save(func(e *metadata.Edit) { e.SetClusterID("C") })
+		n.save(func(e *metadata.Edit) {
+			e.CreateTopic(topic("short", 1, 200))
+			e.SetNextProducerID(7)
+			e.DeleteTopic("short")
+		})
+		if im := n.image(); im.NextProducerID != 7 || im.TopicCount() != 0 {
+			t.Errorf("next producer id %d, %d topics", im.NextProducerID, im.TopicCount())
+		}
+	})
+}

@@ -99,10 +99,12 @@ func (e *Edit) put(key string, v checked) {
 	e.writes[key] = encode(v)
 }
 
-// drop records a deletion, or takes back a write of a key that the base has not.
+// drop records a deletion, or takes back a write of a key that the base has not, of
+// which nothing is to be checked then.
 func (e *Edit) drop(key string) {
 	if e.b.base.revisionOf(key) == 0 {
 		delete(e.writes, key)
+		delete(e.checks, key)
 		return
 	}
 	e.writes[key] = nil
