@@ -124,18 +124,24 @@ func (d *decision) targets(list []held, id messages.BrokerID) [][]messages.Broke
 const maxMoves = 256
 
 // evacuate begins to move replicas off a broker that is being drained, as many
-// as there is room for. Those that can go nowhere at the moment stay.
+// as there is room for. Those that can go nowhere at the moment stay, and take no room.
 func (d *decision) evacuate(id messages.BrokerID) {
 	list, leaving := d.heldBy(id)
-	list = list[:max(0, min(maxMoves-leaving, len(list)))]
-	if len(list) == 0 {
+	room := maxMoves - leaving
+	if len(list) == 0 || room <= 0 {
 		return
 	}
 	run := moving{elections: elections{d: d, cause: election.Cause{Reason: election.BrokerDrains, Broker: id}}}
 	for n, target := range d.targets(list, id) {
-		if target != nil {
-			// What would drop the only copy in sync cannot begin, and is tried again.
-			_ = run.begin(d.image().Topic(list[n].tp.Topic), list[n].tp, target)
+		if target == nil {
+			continue
+		}
+		// What would drop the only copy in sync cannot begin, and is tried again.
+		if run.begin(d.image().Topic(list[n].tp.Topic), list[n].tp, target) != nil {
+			continue
+		}
+		if room--; room == 0 {
+			break
 		}
 	}
 	run.end()

@@ -232,3 +232,26 @@ func TestADrainSurvivesItsController(t *testing.T) {
 		t.Errorf("told: %s", got)
 	}
 }
+
+// TestWhatCannotMoveHoldsUpNothingElse has more partitions that can go nowhere than
+// are moved at a time, and one behind them that can.
+func TestWhatCannotMoveHoldsUpNothingElse(t *testing.T) {
+	s := active(t, nil)
+	for id := int32(2); id <= 4; id++ {
+		s.register(id, false)
+	}
+	stuck := slices.Repeat([][]messages.BrokerID{{1, 2, 4}}, maxMoves+10)
+	for _, topic := range []NewTopic{{Name: "a", Assignments: stuck}, {Name: "b", Assignments: [][]messages.BrokerID{{4, 1}}}} {
+		topic.Partitions, topic.ReplicationFactor = -1, -1
+		if r := s.try(topic); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	s.drain(4, true)
+	s.down(3)
+	s.tend(none, 0)
+	s.catchUp()
+	if p := s.Image().Topic("b").Partitions[0]; slices.Contains(p.Replicas, 4) {
+		t.Errorf("b-0 is on %v still", p.Replicas)
+	}
+}
