@@ -15,6 +15,10 @@ import (
 // knowWithin bounds how long the nodes are asked what their replicas hold.
 const knowWithin = 2 * time.Second
 
+// maxPortion is of how many partitions one request and its answer are at most: what
+// there is to say of each fits, however long their topics' names are.
+const maxPortion = 1024
+
 // elect has this node's controller elect leaders. Before an unclean election all
 // nodes are asked what they hold, so that the one with the most leads, and it can
 // be told what is lost.
@@ -31,15 +35,22 @@ func (n *node) elect(ctx context.Context, q electionQuestion) ([]controller.Elec
 func withoutLeader(im *metadata.Image, among []messages.TopicPartition) []messages.TopicPartition {
 	list := []messages.TopicPartition{}
 	if among == nil {
-		for t := range im.Topics() {
-			for n := range t.Partitions {
-				among = append(among, messages.TopicPartition{Topic: t.Name, Partition: int32(n)})
-			}
-		}
+		among = everyPartition(im)
 	}
 	for _, tp := range among {
 		if p := im.Partition(tp); p != nil && p.Leader == messages.NoBroker {
 			list = append(list, tp)
+		}
+	}
+	return list
+}
+
+// everyPartition lists all partitions there are.
+func everyPartition(im *metadata.Image) []messages.TopicPartition {
+	list := make([]messages.TopicPartition, 0, im.PartitionCount())
+	for t := range im.Topics() {
+		for n := range t.Partitions {
+			list = append(list, messages.TopicPartition{Topic: t.Name, Partition: int32(n)})
 		}
 	}
 	return list
@@ -52,17 +63,23 @@ func (n *node) allHoldings(ctx context.Context, list []messages.TopicPartition) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, knowWithin)
 	defer cancel()
-	q := holdingQuestion{Partitions: list, Revision: n.b.cell.Image().Revision}
+	revision := n.b.cell.Image().Revision
 	all := n.b.holdings(ctx, list)
 	var mu sync.Mutex
-	n.askOthers(ctx, func(id messages.BrokerID) error {
-		var known []controller.Holding
-		err := request(ctx, n, id, holding, q, &known)
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, known...)
-		return err
-	})
+	var asking sync.WaitGroup
+	for portion := range slices.Chunk(list, maxPortion) {
+		asking.Go(func() {
+			n.askOthers(ctx, func(id messages.BrokerID) error {
+				var known []controller.Holding
+				err := request(ctx, n, id, holding, holdingQuestion{portion, revision}, &known)
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, known...)
+				return err
+			})
+		})
+	}
+	asking.Wait()
 	return all
 }
 

@@ -191,13 +191,24 @@ func (n *node) Reassign(ctx context.Context, moves []controller.Reassignment, fi
 // ElectLeaders elects leaders of partitions; nil stands for all that are in need
 // of it.
 func (n *node) ElectLeaders(ctx context.Context, kind controller.ElectionKind, partitions []messages.TopicPartition) ([]controller.ElectionResult, error) {
-	results, err := ask(ctx, n, electing, electionQuestion{kind, partitions})
-	list := make([]controller.ElectionResult, len(results))
-	for i, r := range results {
-		list[i] = r.ElectionResult
-		list[i].Err = r.Err.unpack()
+	all := partitions == nil
+	if all {
+		partitions = everyPartition(n.b.cell.Image())
 	}
-	return list, err
+	list := make([]controller.ElectionResult, 0, len(partitions))
+	for portion := range slices.Chunk(partitions, maxPortion) {
+		results, err := ask(ctx, n, electing, electionQuestion{kind, portion})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range results {
+			r.ElectionResult.Err = r.Err.unpack()
+			if !all || messages.KindOf(r.ElectionResult.Err) != messages.ElectionNotNeeded {
+				list = append(list, r.ElectionResult)
+			}
+		}
+	}
+	return list, nil
 }
 
 // AllocateProducerIDs gives producer ids to this broker alone.
