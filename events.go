@@ -49,12 +49,26 @@ type chronicle struct {
 	own     int64   // number of this node's last event
 	list    []Event // oldest first
 	last    int64
-	changed chan struct{} // closed at the next event
+	gone    map[messages.BrokerID]eventID // of each node's events the last that is not kept any more
+	changed chan struct{}                 // closed at the next event
+}
+
+// eventID is an event's ID in numbers: the node's broker epoch, and the event's number.
+type eventID struct{ start, number int64 }
+
+func idOf(e Event) (id eventID) {
+	var node int64
+	_, _ = fmt.Sscanf(e.ID, "%d.%d.%d", &node, &id.start, &id.number) // of another form it is as old as can be
+	return id
+}
+
+func (id eventID) after(other eventID) bool {
+	return id.start > other.start || id.start == other.start && id.number > other.number
 }
 
 func newChronicle(registry *prometheus.Registry) *chronicle {
 	c := &chronicle{
-		changed: make(chan struct{}),
+		gone: map[messages.BrokerID]eventID{}, changed: make(chan struct{}),
 		counts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "understudy_events_total", Help: "Decisions of this node's controller, and what this node saw happen, by kind.",
 		}, []string{"kind"}),
@@ -92,11 +106,11 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:maxEventText], "") + "…"
 }
 
-// receive enters an event of another node's, unless it is known already.
+// receive enters an event of another node's, unless it is known already, or was once.
 func (c *chronicle) receive(e Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e.ID == "" || slices.ContainsFunc(c.list, func(known Event) bool { return known.ID == e.ID }) {
+	if gone, any := c.gone[e.Node]; e.ID == "" || any && !idOf(e).after(gone) || slices.ContainsFunc(c.list, func(known Event) bool { return known.ID == e.ID }) {
 		return
 	}
 	e.Text, e.Cause, e.decision = shorten(e.Text), shorten(e.Cause), true
@@ -115,6 +129,10 @@ func (c *chronicle) append(e Event) {
 	c.last++
 	e.Seq = c.last
 	if len(c.list) == maxEvents {
+		oldest := c.list[0]
+		if id := idOf(oldest); id.after(c.gone[oldest.Node]) {
+			c.gone[oldest.Node] = id
+		}
 		c.list = slices.Delete(c.list, 0, 1)
 	}
 	c.list = append(c.list, e)

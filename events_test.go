@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -105,6 +106,29 @@ func TestWaitingForAnEvent(t *testing.T) {
 		c.record(Event{Kind: "second"}, 1)
 		if a := <-seen; len(a.events) != 1 || a.events[0].Kind != "second" || a.next != 2 {
 			t.Errorf("who waited got %+v", a)
+		}
+	})
+}
+
+// TestWhatWasToldLongAgoIsNotToldAgain has a node hear of a decision that it has kept
+// until newer events took its place, as it does when it meets the one that decided.
+func TestWhatWasToldLongAgoIsNotToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		decider, c := newChronicle(prometheus.NewRegistry()), newChronicle(prometheus.NewRegistry())
+		decider.identify(1, 1)
+		c.identify(2, 1)
+		e := decider.record(Event{Kind: "decision", decision: true}, 1)
+		c.receive(e)
+		for range maxEvents {
+			time.Sleep(time.Second)
+			c.record(Event{Kind: "seen"}, 1)
+		}
+		c.receive(e)
+		late := decider.record(Event{Kind: "decision", decision: true}, 1)
+		c.receive(late)
+		events, _, _ := c.since(0)
+		if last := events[len(events)-1]; last.ID != late.ID || events[len(events)-2].Kind != "seen" {
+			t.Errorf("the last are %+v", events[len(events)-2:])
 		}
 	})
 }
