@@ -475,7 +475,7 @@ func TestInitProducerIDGivesEachItsOwn(t *testing.T) {
 func TestOffsetForLeaderEpoch(t *testing.T) {
 	h := newOrders(t)
 	c := h.dial(t)
-	for asked, want := range map[int32][2]int64{0: {-1, -1}, 1: {1, 10}, 2: {1, 10}, 3: {3, 20}, 9: {3, 20}} {
+	for asked, want := range map[int32][2]int64{0: {0, 0}, 1: {1, 10}, 2: {1, 10}, 3: {3, 20}, 9: {-1, -1}} {
 		req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 		req.Version, req.ReplicaID = 4, -1
 		req.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "orders", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{Partition: 0, CurrentLeaderEpoch: -1, LeaderEpoch: asked}}}}

@@ -55,6 +55,9 @@ func (f *fetching) read(image *metadata.Image, p *fetchPart, left int) error {
 	}
 	if p.lastEpoch != messages.NoEpoch {
 		have, end := view.endOffsetFor(p.lastEpoch)
+		if have == messages.NoEpoch {
+			return errOutOfRange
+		}
 		if have < p.lastEpoch || end < p.offset {
 			p.diverged, p.epochEnd = true, epochEnd{have, end}
 			f.failed = true // answer at once; it is no error of the partition

@@ -433,3 +433,35 @@ func TestFullAnswersDoNotStarvePartitionsOfASession(t *testing.T) {
 		t.Errorf("served: %v", served)
 	}
 }
+
+func TestEpochsOutsideOfTheLogs(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	h.at("orders", 0).change(func(p *fakePartition) { p.epoch, p.start = 5, 5 })
+	for asked, want := range map[int32][2]int64{-1: {-1, -1}, 0: {0, 5}, 4: {3, 20}, 5: {5, 20}, 9: {-1, -1}} {
+		req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+		req.Version, req.ReplicaID = 4, -1
+		req.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "orders", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{Partition: 0, CurrentLeaderEpoch: -1, LeaderEpoch: asked}}}}
+		p := ask[*kmsg.OffsetForLeaderEpochResponse](c, req).Topics[0].Partitions[0]
+		if got := [2]int64{int64(p.LeaderEpoch), p.EndOffset}; got != want || p.ErrorCode != 0 {
+			t.Errorf("epoch %d: %v, error %d; want %v", asked, got, p.ErrorCode, want)
+		}
+	}
+	for _, w := range []struct {
+		last   int32
+		offset int64
+		code   int16
+		at     int64 // where the log diverges; -1: it does not
+	}{
+		{0, 4, kerr.OffsetOutOfRange.Code, -1}, // the records have been deleted
+		{0, 5, 0, -1},
+		{0, 15, 0, 5},
+		{9, 15, kerr.OffsetOutOfRange.Code, -1}, // nobody has led in that epoch
+	} {
+		req := h.fetchReq(12, "orders", w.offset, 0)
+		req.Topics[0].Partitions[0].LastFetchedEpoch = w.last
+		if p := fetchParts(c, req)[0]; p.ErrorCode != w.code || p.DivergingEpoch.EndOffset != w.at {
+			t.Errorf("epoch %d, offset %d: error %v, diverging at %d", w.last, w.offset, kerr.ErrorForCode(p.ErrorCode), p.DivergingEpoch.EndOffset)
+		}
+	}
+}

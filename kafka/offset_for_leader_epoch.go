@@ -45,15 +45,25 @@ func (b *Broker) offsetForLeaderEpoch(ctx context.Context, req *kmsg.OffsetForLe
 }
 
 // endOffsetFor is the newest epoch of the log that is not newer than the one
-// asked for, and where it ends (KIP-101); NoEpoch and NoOffset if the log has
-// nothing so old.
+// asked for, and where it ends (KIP-101). Of an epoch from before the log's start
+// nothing is left, so that it ends there: whoever has read all of it goes on. Of one
+// that nobody has led in yet nothing is known: NoEpoch and NoOffset.
 func (v *View) endOffsetFor(epoch messages.LeaderEpoch) (messages.LeaderEpoch, messages.Offset) {
-	end := v.End
+	end, newest := v.End, messages.NoEpoch
+	if n := len(v.Epochs); n > 0 {
+		newest = v.Epochs[n-1].Epoch
+	}
+	switch {
+	case epoch < 0 || epoch > max(newest, v.Epoch):
+		return messages.NoEpoch, messages.NoOffset
+	case epoch == v.Epoch && epoch > newest: // its leader has written nothing yet
+		return epoch, end
+	}
 	for _, e := range slices.Backward(v.Epochs) {
 		if e.Epoch <= epoch {
 			return e.Epoch, end
 		}
 		end = e.Start
 	}
-	return messages.NoEpoch, messages.NoOffset
+	return epoch, max(end, v.LogStart)
 }
