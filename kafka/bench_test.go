@@ -82,6 +82,7 @@ func (s *nullSlice) AppendTo(dst []byte) ([]byte, error) {
 }
 func (s *nullSlice) File() (uintptr, int64, bool) { return s.log.fd, 0, true }
 func (s *nullSlice) FirstWhole() bool             { return true }
+func (s *nullSlice) More() bool                   { return false }
 func (s *nullSlice) Release()                     { s.log.slices.Put(s) }
 
 type nullPartitions [6]nullPartition

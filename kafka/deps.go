@@ -113,6 +113,8 @@ type Slice interface {
 	server.Slice
 	// FirstWhole reports whether the first batch is there as a whole.
 	FirstWhole() bool
+	// More reports whether there are more records behind these, up to the high watermark.
+	More() bool
 	Release()
 }
 

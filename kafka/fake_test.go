@@ -427,7 +427,7 @@ func (l fakeLog) Read(from messages.Offset, maxBytes int, wholeFirst bool) (Slic
 		s := &fakeSlice{file: p.file, pos: p.at[i], whole: true}
 		for _, next := range p.batches[i:] {
 			if n := len(s.bytes) + len(next); n > maxBytes && (len(s.bytes) > 0 || !wholeFirst) {
-				s.whole = len(s.bytes) > 0
+				s.whole, s.more = len(s.bytes) > 0, true
 				break
 			}
 			s.bytes = append(s.bytes, next...)
@@ -476,6 +476,7 @@ type fakeSlice struct {
 	pos   int64
 	bytes []byte
 	whole bool
+	more  bool
 }
 
 func (s *fakeSlice) Len() int { return len(s.bytes) }
@@ -490,6 +491,8 @@ func (s *fakeSlice) File() (uintptr, int64, bool) {
 }
 
 func (s *fakeSlice) FirstWhole() bool { return s.whole }
+
+func (s *fakeSlice) More() bool { return s.more }
 
 func (s *fakeSlice) Release() {
 	if s.bytes == nil {

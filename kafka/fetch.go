@@ -58,6 +58,7 @@ type fetching struct {
 	create  bool     // session is new: this answer holds all of its partitions
 	err     error    // of the whole request
 	bytes   int      // of records
+	waiting int      // of these, and of those that were left out of full partitions
 	failed  bool     // a partition has an error
 	charged int64    // bytes of the budget for many partitions
 }
@@ -133,8 +134,11 @@ func (f *fetching) charge() {
 
 // enough reports whether the answer need not wait for more.
 func (f *fetching) enough() bool {
-	return f.bytes >= f.minBytes || f.failed || f.maxWait <= 0 || len(f.parts) == 0 || f.err != nil
+	return f.waiting >= min(f.minBytes, f.room()) || f.failed || f.maxWait <= 0 || len(f.parts) == 0 || f.err != nil
 }
+
+// room is how many bytes of records the answer may have.
+func (f *fetching) room() int { return min(f.maxBytes, f.broker.deps.Limits.FetchBytes) }
 
 // finish makes the answer final and sends it on its way; if it says that a partition
 // is led elsewhere, when that will not change at once.

@@ -20,12 +20,12 @@ var (
 // is let go.
 func (f *fetching) evaluate() {
 	f.dropSlices()
-	f.bytes, f.failed = 0, false
+	f.bytes, f.waiting, f.failed = 0, 0, false
 	if f.err != nil {
 		return
 	}
 	image := f.broker.deps.Image()
-	left := min(f.maxBytes, f.broker.deps.Limits.FetchBytes)
+	left := f.room()
 	for i := range f.parts {
 		p := &f.parts[i]
 		p.highWater, p.logStart, p.diverged = messages.NoOffset, messages.NoOffset, false
@@ -120,7 +120,8 @@ func (v *View) check(known messages.LeaderEpoch) error {
 
 // readRecords reads a partition's records. The first records of an answer are a
 // whole batch at least, however large it is (KIP-74); later ones are left out
-// when not one batch fits.
+// when not one batch fits. Where batches were left out, the room that is left over
+// counts as filled: it would be in vain to wait for more.
 func (f *fetching) readRecords(p *fetchPart, view *View, left int) error {
 	if p.offset < view.LogStart || p.offset > view.End {
 		return errOutOfRange
@@ -136,6 +137,10 @@ func (f *fetching) readRecords(p *fetchPart, view *View, left int) error {
 	}
 	if err != nil || slice == nil {
 		return err
+	}
+	f.waiting += slice.Len()
+	if slice.More() {
+		f.waiting += max(room-slice.Len(), 0)
 	}
 	if !slice.FirstWhole() && f.version >= 3 {
 		slice.Release()

@@ -465,3 +465,31 @@ func TestEpochsOutsideOfTheLogs(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAnswerThatIsFullDoesNotWait asks for more bytes than it allows to be answered.
+func TestAnAnswerThatIsFullDoesNotWait(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("orders", 2, nil)
+	for range 4 {
+		p := f.at("orders", 0)
+		p.add(stamped(makeBatch(1, 1000), p.end))
+	}
+	h := serve(t, f, nil)
+	size := len(f.at("orders", 0).batches[0])
+	for name, b := range map[string]struct{ min, max, part int }{
+		"of the whole answer": {1 << 20, size + size/2, 1 << 20},
+		"of a partition":      {size + size/2, 1 << 20, size + size/2},
+	} {
+		c := h.dial(t)
+		req := h.fetchReq(17, "orders", 0, 0, 1)
+		req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 60_000, int32(b.min), int32(b.max)
+		for i := range req.Topics[0].Partitions {
+			req.Topics[0].Partitions[i].PartitionMaxBytes = int32(b.part)
+		}
+		_ = c.conn.SetDeadline(time.Now().Add(5 * time.Second))
+		corr := c.send(req)
+		if _, err := c.readFrame(); err != nil {
+			t.Errorf("the bound %s: request %d: %v", name, corr, err)
+		}
+	}
+}

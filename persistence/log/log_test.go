@@ -235,6 +235,18 @@ func TestReadAtEveryOffset(t *testing.T) {
 					t.Fatal(err)
 				}
 				got, err := s.Bytes(nil)
+				next := offset
+				for rest := got; len(rest) > 0; {
+					var whole batch.Batch
+					if whole, rest, err = batch.Next(rest); errors.Is(err, batch.ErrShort) {
+						err = nil
+						break
+					}
+					next = whole.NextOffset()
+				}
+				if s.More() != (next < v.HighWatermark) {
+					t.Fatalf("offset %d, %d bytes, up to %d: more: %v", offset, piece, next, s.More())
+				}
 				if err != nil || !bytes.HasPrefix(got, b) || len(got) > max(piece, len(b)) || !s.FirstWhole() {
 					t.Fatalf("offset %d, %d bytes: got %d, %v", offset, piece, len(got), err)
 				}

@@ -20,6 +20,7 @@ type Slice struct {
 	spans []segment.Span
 	size  int64
 	whole bool
+	more  bool
 }
 
 var spareSlices = sync.Pool{New: func() any { return new(Slice) }}
@@ -57,6 +58,9 @@ func (s *Slice) Len() int { return int(s.size) }
 
 // FirstWhole reports whether the first batch is there as a whole.
 func (s *Slice) FirstWhole() bool { return s.whole }
+
+// More reports whether there are more records behind these, up to the high watermark.
+func (s *Slice) More() bool { return s.more }
 
 // Bytes appends the bytes to a buffer and returns that.
 func (s *Slice) Bytes(buf []byte) ([]byte, error) {

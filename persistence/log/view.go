@@ -175,6 +175,9 @@ func (v *View) read(from messages.Offset, want reading) (*Slice, error) {
 	}
 	for i := max(segmentAt(v.segs, from), 0); i < len(v.segs); i++ {
 		slice, err := v.readFrom(i, from, want)
+		if slice != nil {
+			slice.more = slice.more || i+1 < len(v.segs)
+		}
 		if slice != nil || err != nil {
 			return slice, v.explain("read", i, from, err)
 		}
@@ -252,9 +255,11 @@ func (v *View) choose(slice *Slice, s *segment.Segment, f vfs.File, x segment.In
 				slice.cut(want.max)
 				slice.whole = first.Position+int64(slice.Len()) >= first.End
 			}
+			slice.more = first.Position+int64(slice.Len()) < to.pos
 			return true, nil
 		}
 		if from, err = slice.addFilled(f, first.Position, end, want); slice.Len() > 0 || err != nil {
+			slice.more = from < to.offset
 			return true, err
 		}
 	}
