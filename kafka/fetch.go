@@ -112,8 +112,8 @@ func (b *Broker) fetch(c call) {
 		b.refuse(c.r, "malformed Fetch")
 		return
 	}
-	f.charge()
 	f.begin()
+	f.charge()
 	f.evaluate()
 	if f.enough() || !f.wait() {
 		f.finish()

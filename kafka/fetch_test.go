@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -491,5 +492,31 @@ func TestAnAnswerThatIsFullDoesNotWait(t *testing.T) {
 		if _, err := c.readFrame(); err != nil {
 			t.Errorf("the bound %s: request %d: %v", name, corr, err)
 		}
+	}
+}
+
+// TestAWaitingFetchOfASessionIsCharged: the request names no partition, and holds all
+// of the session's.
+func TestAWaitingFetchOfASessionIsCharged(t *testing.T) {
+	const parts = 1000
+	f := newFakeCluster(t)
+	f.create("wide", parts, nil)
+	h := serve(t, f, nil)
+	c := h.dial(t)
+	var all []int32
+	for i := range int32(parts) {
+		all = append(all, i)
+	}
+	req := h.fetchReq(12, "wide", 0, all...)
+	req.SessionEpoch = 0
+	next := h.fetchReq(12, "wide", 0)
+	next.Topics, next.SessionEpoch, next.MaxWaitMillis = nil, 1, 60_000
+	next.SessionID = ask[*kmsg.FetchResponse](c, req).SessionID
+	c.send(next)
+	for h.at("wide", parts-1).waiting() == 0 {
+		runtime.Gosched()
+	}
+	if used, least := h.broker.deps.Pool.Budget().Used(), int64(parts*unsafe.Sizeof(fetchPart{})); used < least {
+		t.Errorf("a fetch that holds %d bytes is charged for %d", least, used)
 	}
 }
