@@ -113,6 +113,9 @@ func (b *Broker) fetch(c call) {
 		return
 	}
 	f.begin()
+	if cap(f.forgotten) > maxPooledParts { // a fetch that waits needs them no more
+		f.forgotten = nil
+	}
 	f.charge()
 	f.evaluate()
 	if f.enough() || !f.wait() {

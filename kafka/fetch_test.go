@@ -520,3 +520,31 @@ func TestAWaitingFetchOfASessionIsCharged(t *testing.T) {
 		t.Errorf("a fetch that holds %d bytes is charged for %d", least, used)
 	}
 }
+
+// TestAWaitingFetchForgetsWhatItForgot has fetches wait that name many partitions of
+// which they want to hear no more.
+func TestAWaitingFetchForgetsWhatItForgot(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	req := h.fetchReq(12, "orders", 5, 1)
+	req.MaxWaitMillis = 60_000
+	req.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: "orders", Partitions: make([]int32, 200_000)}}
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	const fetches = 16
+	for range fetches {
+		c.send(req)
+	}
+	for h.at("orders", 1).waiting() < fetches {
+		runtime.Gosched()
+	}
+	if grown := heap() - before; grown > 32<<20 {
+		t.Errorf("%d fetches that wait hold %d bytes", fetches, grown)
+	}
+}
