@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -546,5 +547,23 @@ func TestAWaitingFetchForgetsWhatItForgot(t *testing.T) {
 	}
 	if grown := heap() - before; grown > 32<<20 {
 		t.Errorf("%d fetches that wait hold %d bytes", fetches, grown)
+	}
+}
+
+// TestSessionsKeepNoEndlessNames: what a session remembers is bounded by its
+// partitions, whose names must be bounded for that.
+func TestSessionsKeepNoEndlessNames(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	long := h.fetchReq(12, strings.Repeat("x", 100_000), 0, 0)
+	long.SessionEpoch = 0
+	if resp := ask[*kmsg.FetchResponse](c, long); resp.ErrorCode != 0 || resp.SessionID != 0 || len(resp.Topics) != 1 {
+		t.Errorf("a session remembers a name of 100 kB: session %d", resp.SessionID)
+	}
+	short := h.fetchReq(12, "orders", 5, 1)
+	short.SessionEpoch = 0
+	long.SessionID, long.SessionEpoch = ask[*kmsg.FetchResponse](c, short).SessionID, 1
+	if resp := ask[*kmsg.FetchResponse](c, long); resp.ErrorCode != kerr.FetchSessionIDNotFound.Code {
+		t.Errorf("a session takes up a name of 100 kB: %v", kerr.ErrorForCode(resp.ErrorCode))
 	}
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -64,11 +65,19 @@ func (f *fetching) begin() {
 		b.sessions.close(f.sessionID)
 	case f.sessionEpoch == fresh:
 		b.sessions.close(f.sessionID)
-		f.session = b.sessions.open(f, b.deps.Now())
+		if f.namesTopics() {
+			f.session = b.sessions.open(f, b.deps.Now())
+		}
 		f.create = f.session != nil
 	default:
 		f.session, f.err = b.sessions.next(f, b.deps.Now())
 	}
+}
+
+// namesTopics reports whether all names could be a topic's by their length: what a
+// session remembers is bounded by its number of partitions.
+func (f *fetching) namesTopics() bool {
+	return !slices.ContainsFunc(f.parts, func(p fetchPart) bool { return len(p.name) > messages.MaxTopicName })
 }
 
 // open makes a session of the fetch's partitions, or gives nil when there is no
@@ -142,7 +151,7 @@ func (s *sessions) next(f *fetching, now int64) (*session, error) {
 	if f.sessionEpoch != c.epoch {
 		return nil, errSessionEpoch
 	}
-	if s.parts+len(f.parts) > s.maxParts {
+	if s.parts+len(f.parts) > s.maxParts || !f.namesTopics() {
 		s.remove(c)
 		return nil, errNoSession
 	}

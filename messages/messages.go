@@ -103,9 +103,9 @@ func (id *TopicID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// maxTopicName is Kafka's bound; with the partition number and a suffix the
+// MaxTopicName is Kafka's bound, in bytes; with the partition number and a suffix the
 // directory name stays below the 255 bytes of common file systems.
-const maxTopicName = 249
+const MaxTopicName = 249
 
 // CheckTopicName says why a name cannot be a topic's, or nil. The rules are
 // Kafka's: 1 to 249 of letters, digits, '.', '_' and '-', and neither "." nor "..".
@@ -115,8 +115,8 @@ func CheckTopicName(name string) error {
 		return E("topic name", InvalidTopic, name, errors.New("is empty"))
 	case name == "." || name == "..":
 		return E("topic name", InvalidTopic, name, errors.New(`cannot be "." or ".."`))
-	case len(name) > maxTopicName:
-		return E("topic name", InvalidTopic, name[:16]+"...", errors.New("is longer than "+strconv.Itoa(maxTopicName)+" characters"))
+	case len(name) > MaxTopicName:
+		return E("topic name", InvalidTopic, name[:16]+"...", errors.New("is longer than "+strconv.Itoa(MaxTopicName)+" characters"))
 	}
 	for _, c := range []byte(name) {
 		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
