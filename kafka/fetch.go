@@ -112,6 +112,7 @@ func (b *Broker) fetch(c call) {
 		b.refuse(c.r, "malformed Fetch")
 		return
 	}
+	f.once()
 	f.begin()
 	if cap(f.forgotten) > maxPooledParts { // a fetch that waits needs them no more
 		f.forgotten = nil
@@ -123,9 +124,29 @@ func (b *Broker) fetch(c call) {
 	}
 }
 
-// manyParts is from how many partitions on a fetch is charged for them: a waiting
-// fetch holds more memory than the request that made it took.
+// manyParts is from how many partitions on a fetch is charged for them, since a
+// waiting fetch holds more memory than the request that made it took, and from how
+// many on it is looked whether some were named more than once.
 const manyParts = 64
+
+// once has each partition be fetched once, from where it was named last, as in Kafka.
+func (f *fetching) once() {
+	if len(f.parts) < manyParts {
+		return
+	}
+	at := make(map[partKey]int, len(f.parts))
+	kept := f.parts[:0]
+	for _, p := range f.parts {
+		if i, again := at[p.partKey]; again {
+			kept[i] = p
+			continue
+		}
+		at[p.partKey] = len(kept)
+		kept = append(kept, p)
+	}
+	clear(f.parts[len(kept):])
+	f.parts = kept
+}
 
 func (f *fetching) charge() {
 	if len(f.parts) < manyParts {

@@ -567,3 +567,26 @@ func TestSessionsKeepNoEndlessNames(t *testing.T) {
 		t.Errorf("a session takes up a name of 100 kB: %v", kerr.ErrorForCode(resp.ErrorCode))
 	}
 }
+
+// TestAPartitionNamedOftenIsFetchedOnce: it would be waited for as often.
+func TestAPartitionNamedOftenIsFetchedOnce(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	req := h.fetchReq(12, "orders", 5, make([]int32, 1000)...)
+	for i := range req.Topics[0].Partitions {
+		req.Topics[0].Partitions[i].Partition = 1
+	}
+	req.MaxWaitMillis = 60_000
+	corr := c.send(req)
+	for h.at("orders", 1).waiting() == 0 {
+		runtime.Gosched()
+	}
+	time.Sleep(20 * time.Millisecond)
+	if n := h.at("orders", 1).waiting(); n != 1 {
+		t.Errorf("the partition is waited for %d times", n)
+	}
+	producePart(h.dial(t), produceReq(9, -1, "orders", 1, makeBatch(2, 10)))
+	if parts := c.receive(req, corr).(*kmsg.FetchResponse).Topics[0].Partitions; len(parts) != 1 || len(parts[0].RecordBatches) == 0 {
+		t.Errorf("it is answered %d times", len(parts))
+	}
+}
