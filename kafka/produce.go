@@ -96,8 +96,8 @@ func (b *Broker) produce(c call) {
 	p.ended()
 }
 
-// maxProduceParts bounds the partitions of a request by its size: whoever sends
-// data has at least a batch header for each.
+// maxProduceParts bounds the partitions of a request, and its topics, by its size:
+// whoever sends data has at least a batch header for each.
 func maxProduceParts(size int) int { return 1000 + size/batch.HeaderSize }
 
 func (p *producing) decode(body []byte) bool {
@@ -109,7 +109,7 @@ func (p *producing) decode(body []byte) bool {
 	p.timeout = r.Int32()
 	for range r.Array(3) {
 		t := producedTopic{name: r.String(), parts: max(r.Array(6), 0)}
-		if len(p.parts)+t.parts > maxProduceParts(len(body)) {
+		if most := maxProduceParts(len(body)); len(p.parts)+t.parts > most || len(p.topics) >= most {
 			return false
 		}
 		for range t.parts {

@@ -330,3 +330,13 @@ func TestRequestsLargerThanAllowedEndTheConnection(t *testing.T) {
 	}
 	c.closed()
 }
+
+// TestTopicsWithoutPartitionsAreNotProducedTo: a topic takes three bytes of a request.
+func TestTopicsWithoutPartitionsAreNotProducedTo(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	req := kmsg.NewPtrProduceRequest()
+	req.Version, req.Acks, req.Topics = 9, -1, make([]kmsg.ProduceRequestTopic, 200_000)
+	c.send(req)
+	c.closed()
+}
