@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/actors/group"
+	"understudy/kafka/server"
 	"understudy/messages"
 	"understudy/messages/batch"
 )
@@ -236,4 +238,31 @@ func packer(t *testing.T, c batch.Codec, w io.Writer) io.WriteCloser {
 		t.Fatal(err)
 	}
 	return z
+}
+
+// counted counts how often partitions are looked up.
+type counted struct {
+	Partitions
+	n *atomic.Int64
+}
+
+func (c counted) Lookup(tp messages.TopicPartition) Partition {
+	c.n.Add(1)
+	return c.Partitions.Lookup(tp)
+}
+
+// TestNamingATopicOftenCostsNothing: each of its partitions is looked at.
+func TestNamingATopicOftenCostsNothing(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("wide", 1000, nil)
+	var lookups atomic.Int64
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Partitions = counted{d.Partitions, &lookups} })
+	req := metadataReq()
+	for range 1000 {
+		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr("wide")})
+	}
+	ask[*kmsg.MetadataResponse](h.dial(t), req)
+	if n := lookups.Load(); n > 10_000 {
+		t.Errorf("partitions were looked at %d times", n)
+	}
 }

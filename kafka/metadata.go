@@ -90,11 +90,16 @@ func (b *Broker) metadata(ctx context.Context, req *kmsg.MetadataRequest) *kmsg.
 	return resp
 }
 
-// wantedTopics are those of the topics asked for that there are.
+// wantedTopics are those of the topics asked for that there are, each once.
 func wantedTopics(image *metadata.Image, req *kmsg.MetadataRequest) iter.Seq[*metadata.Topic] {
 	return func(yield func(*metadata.Topic) bool) {
+		seen := make(map[*metadata.Topic]bool, min(len(req.Topics), image.TopicCount()))
 		for _, want := range req.Topics {
-			if t := topicOf(image, refOf(want)); t != nil && !yield(t) {
+			t := topicOf(image, refOf(want))
+			if t == nil || seen[t] {
+				continue
+			}
+			if seen[t] = true; !yield(t) {
 				return
 			}
 		}
