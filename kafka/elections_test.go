@@ -431,3 +431,22 @@ func TestBrokersThatAreDownAreNotListed(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswersDoNotWaitForARecordsLeader has records wait for a leader behind a request
+// whose answer is ready meanwhile.
+func TestAnswersDoNotWaitForARecordsLeader(t *testing.T) {
+	h, elections := deposed(t)
+	h.at("quiet", 0).hold = true
+	c := h.dial(t)
+	first, second := produceReq(11, -1, "quiet", 0, makeBatch(1, 10)), produceReq(11, -1, "orders", 1, makeBatch(1, 10))
+	corr, corr2 := c.send(first), c.send(second)
+	<-elections.looked
+	begin := time.Now()
+	h.at("quiet", 0).release(nil)
+	c.receive(first, corr)
+	if waited := time.Since(begin); waited > electionPatience/2 {
+		t.Errorf("an answer that was ready has waited for %v", waited)
+	}
+	h.at("orders", 1).change(func(p *fakePartition) { p.err = nil })
+	c.receive(second, corr2)
+}

@@ -85,6 +85,7 @@ func (b *Broker) produce(c call) {
 	}
 	p.prepare()
 	if p.early {
+		c.r.MayBlock()
 		b.awaitImageFor(b.ctx, newsPatience, p.unexpected)
 		b.awaitImage(b.ctx, p.ahead)
 	}
