@@ -561,3 +561,14 @@ func TestDescribeConfigs(t *testing.T) {
 		t.Errorf("the broker has %d settings", n)
 	}
 }
+
+// TestNoNamesAreAllNames: an empty list of settings stands for all of them, as null does.
+func TestNoNamesAreAllNames(t *testing.T) {
+	h := newOrders(t)
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.Version = 4
+	req.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "orders", ConfigNames: []string{}}}
+	if r := ask[*kmsg.DescribeConfigsResponse](h.dial(t), req).Resources[0]; len(r.Configs) < 20 {
+		t.Errorf("%d settings", len(r.Configs))
+	}
+}

@@ -17,6 +17,8 @@ import (
 //	1  where values are from, synonyms
 //	3  types, documentation
 //	4  flexible
+//
+// No names of settings, be it null or an empty list, stand for all.
 func describeConfigsAPI() api {
 	return api{
 		key: 32, name: "DescribeConfigs", max: 4, flexible: 4,
@@ -52,7 +54,7 @@ func (b *Broker) describeConfigs(_ context.Context, req *kmsg.DescribeConfigsReq
 			wanted[name] = true
 		}
 		for j := range entries {
-			if asked.ConfigNames == nil || wanted[entries[j].Name] {
+			if len(wanted) == 0 || wanted[entries[j].Name] {
 				r.Configs = append(r.Configs, describeConfig(req, &entries[j]))
 			}
 		}
