@@ -127,12 +127,12 @@ func (p *producing) validate(t *topicTarget, records []byte) (batch.Batch, error
 	if !b.NeedsMaxTimestamp() && (wanted.AsProduced || wanted.Codec == b.Codec()) {
 		return b, nil
 	}
-	return p.rewrite(b, wanted)
+	return p.rewrite(b, wanted, t.limits)
 }
 
 // rewrite corrects a batch's max timestamp and changes its codec, where that is
 // needed. As many batches are unpacked at a time as there is memory for.
-func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression) (batch.Batch, error) {
+func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression, lim batch.Limits) (batch.Batch, error) {
 	release, err := p.unpack(b)
 	if err != nil {
 		return nil, err
@@ -140,6 +140,9 @@ func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression) (batc
 	defer release()
 	if b.NeedsMaxTimestamp() {
 		if err := codec.RepairMaxTimestamp(b, unpackLimit); err != nil {
+			return nil, err
+		}
+		if err := b.CheckMaxTimestamp(lim); err != nil {
 			return nil, err
 		}
 	}

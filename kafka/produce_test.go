@@ -340,3 +340,22 @@ func TestTopicsWithoutPartitionsAreNotProducedTo(t *testing.T) {
 	c.send(req)
 	c.closed()
 }
+
+// TestABatchWithoutMaxTimestampIsBoundToo: the newest of its records counts.
+func TestABatchWithoutMaxTimestampIsBoundToo(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("orders", 1, nil)
+	h := serve(t, f, nil)
+	bu := batch.NewBuilder(batch.NoProducer)
+	bu.Add(startTime, nil, []byte("now"))
+	bu.Add(startTime+1000*24*3600_000, nil, []byte("years from now"))
+	b := bu.Build(nil)
+	c := h.dial(t)
+	if p := producePart(c, produceReq(9, -1, "orders", 0, b)); p.ErrorCode != kerr.InvalidTimestamp.Code {
+		t.Errorf("with a max timestamp: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+	b.SetMaxTimestamp(-1)
+	if p := producePart(c, produceReq(9, -1, "orders", 0, b)); p.ErrorCode != kerr.InvalidTimestamp.Code {
+		t.Errorf("without: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+}

@@ -118,6 +118,10 @@ func checkTimestamps(b Batch, lim Limits) error {
 	return nil
 }
 
+// CheckMaxTimestamp checks a max timestamp that was corrected after Validate against
+// the topic's bound; the error is InvalidTimestamp.
+func (b Batch) CheckMaxTimestamp(lim Limits) error { return checkTimestamps(b, lim) }
+
 // NeedsMaxTimestamp reports whether the max timestamp is visibly not the newest
 // of the records': then CheckRecords tells the true one for SetMaxTimestamp, so
 // that searches by time find the batch.
