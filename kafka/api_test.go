@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bytes"
+	"context"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -9,6 +10,7 @@ import (
 
 	"understudy/actors/controller"
 	"understudy/cluster/metadata"
+	"understudy/kafka/server"
 	"understudy/messages"
 )
 
@@ -570,5 +572,38 @@ func TestNoNamesAreAllNames(t *testing.T) {
 	req.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "orders", ConfigNames: []string{}}}
 	if r := ask[*kmsg.DescribeConfigsResponse](h.dial(t), req).Resources[0]; len(r.Configs) < 20 {
 		t.Errorf("%d settings", len(r.Configs))
+	}
+}
+
+// awaited notes which topics are waited for.
+type awaited struct {
+	Admin
+	names *[]string
+}
+
+func (a awaited) AwaitServing(_ context.Context, names []string) {
+	*a.names = append(*a.names, names...)
+}
+
+func (a awaited) CreatePartitions(context.Context, []controller.NewPartitions, bool) []controller.PartitionsResult {
+	return []controller.PartitionsResult{{Topic: "orders", Err: errNoTopic}}
+}
+
+// TestWhatWasNotCreatedIsNotWaitedFor: its leader may be away.
+func TestWhatWasNotCreatedIsNotWaitedFor(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("orders", 1, nil)
+	var names []string
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Admin = awaited{d.Admin, &names} })
+	c := h.dial(t)
+	topics := kmsg.NewPtrCreateTopicsRequest()
+	topics.Version = 7
+	topics.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: "orders", NumPartitions: 1, ReplicationFactor: 1}, {Topic: "new", NumPartitions: 1, ReplicationFactor: 1}}
+	ask[*kmsg.CreateTopicsResponse](c, topics)
+	parts := kmsg.NewPtrCreatePartitionsRequest()
+	parts.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "orders", Count: 1}}
+	ask[*kmsg.CreatePartitionsResponse](c, parts)
+	if join(names) != "new" {
+		t.Errorf("waited for %q", names)
 	}
 }

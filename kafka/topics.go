@@ -37,6 +37,14 @@ func createTopicsAPI() api {
 	}
 }
 
+// awaitServing returns when the leaders of topics that have just been made, or been
+// made larger, serve. Others are not waited for: theirs may be away for long.
+func (b *Broker) awaitServing(ctx context.Context, topics []string) {
+	if len(topics) > 0 {
+		b.deps.Admin.AwaitServing(ctx, topics)
+	}
+}
+
 // createTopics returns when the topics' leaders serve.
 func (b *Broker) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) *kmsg.CreateTopicsResponse {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
@@ -59,13 +67,13 @@ func (b *Broker) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest
 		return resp
 	}
 	results := b.deps.Admin.CreateTopics(ctx, wanted, req.ValidateOnly)
-	if !req.ValidateOnly {
-		names := make([]string, len(wanted))
-		for i := range wanted {
-			names[i] = wanted[i].Name
+	var created []string
+	for i := range results {
+		if results[i].Err == nil && !req.ValidateOnly {
+			created = append(created, results[i].Name)
 		}
-		b.deps.Admin.AwaitServing(ctx, names)
 	}
+	b.awaitServing(ctx, created)
 	for i := range results {
 		describeCreated(&resp.Topics[slots[i]], &results[i])
 	}
@@ -177,21 +185,24 @@ func (b *Broker) createPartitions(ctx context.Context, req *kmsg.CreatePartition
 	defer cancel()
 	resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
 	var changes []controller.NewPartitions
-	var names []string
 	for _, t := range req.Topics {
 		n := controller.NewPartitions{Topic: t.Topic, Count: t.Count}
 		for _, a := range t.Assignment {
 			n.Assignments = append(n.Assignments, a.Replicas)
 		}
-		changes, names = append(changes, n), append(names, t.Topic)
+		changes = append(changes, n)
 	}
 	if len(changes) == 0 {
 		return resp
 	}
 	results := b.deps.Admin.CreatePartitions(ctx, changes, req.ValidateOnly)
-	if !req.ValidateOnly {
-		b.deps.Admin.AwaitServing(ctx, names)
+	var grown []string
+	for i := range results {
+		if results[i].Err == nil && !req.ValidateOnly {
+			grown = append(grown, results[i].Topic)
+		}
 	}
+	b.awaitServing(ctx, grown)
 	for _, result := range results {
 		t := kmsg.NewCreatePartitionsResponseTopic()
 		t.Topic = result.Topic
