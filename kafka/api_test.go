@@ -607,3 +607,21 @@ func TestWhatWasNotCreatedIsNotWaitedFor(t *testing.T) {
 		t.Errorf("waited for %q", names)
 	}
 }
+
+// TestRecordsOfACompactedTopicAreNotDeleted: what is there is the topic's state.
+func TestRecordsOfACompactedTopicAreNotDeleted(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("compact", 1, map[string]string{"cleanup.policy": "compact"})
+	f.create("both", 1, map[string]string{"cleanup.policy": "compact,delete"})
+	h := serve(t, f, nil)
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	for _, name := range []string{"compact", "both"} {
+		req.Topics = append(req.Topics, kmsg.DeleteRecordsRequestTopic{Topic: name, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: -1}}})
+	}
+	resp := ask[*kmsg.DeleteRecordsResponse](h.dial(t), req)
+	for i, want := range []int16{kerr.PolicyViolation.Code, 0} {
+		if p := resp.Topics[i].Partitions[0]; p.ErrorCode != want || (want != 0) != (p.LowWatermark == -1) {
+			t.Errorf("%s: %+v", resp.Topics[i].Topic, p)
+		}
+	}
+}

@@ -16,7 +16,8 @@ import (
 //	2  flexible
 //
 // Offset -1 is the high watermark. What the cluster itself keeps is not to be deleted:
-// the offsets of groups would be gone with the next failover.
+// the offsets of groups would be gone with the next failover. Nor are the records of a
+// topic whose cleanup.policy does not say delete.
 func deleteRecordsAPI() api {
 	return api{
 		key: 21, name: "DeleteRecords", max: 2, flexible: 2,
@@ -50,6 +51,8 @@ func (b *Broker) deleteRecords(ctx context.Context, req *kmsg.DeleteRecordsReque
 	return resp
 }
 
+var errNotDeleted = messages.E("delete records", messages.PolicyViolation, "", errors.New("the topic's cleanup.policy does not say delete"))
+
 var errKept = messages.E("delete records", messages.InvalidTopic, "", errors.New("the cluster keeps its internal topics itself"))
 
 func (b *Broker) deleteRecordsOf(ctx context.Context, topic string, asked *kmsg.DeleteRecordsRequestTopicPartition) kmsg.DeleteRecordsResponseTopicPartition {
@@ -60,10 +63,27 @@ func (b *Broker) deleteRecordsOf(ctx context.Context, topic string, asked *kmsg.
 		err = errKept
 	}
 	if err == nil {
+		err = b.mayDelete(topic)
+	}
+	if err == nil {
 		p.LowWatermark, err = where.DeleteRecords(ctx, asked.Offset)
 	}
 	if p.ErrorCode = messages.Code(err); err != nil {
 		p.LowWatermark = messages.NoOffset
 	}
 	return p
+}
+
+// mayDelete says why no records of a topic may be deleted, or nil.
+func (b *Broker) mayDelete(topic string) error {
+	image := b.deps.Image()
+	t := image.Topic(topic)
+	if t == nil {
+		return errNoTopic
+	}
+	settings, err := b.topicSettings(image, t)
+	if err == nil && !settings.Delete {
+		err = errNotDeleted
+	}
+	return err
 }
