@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -623,5 +624,21 @@ func TestRecordsOfACompactedTopicAreNotDeleted(t *testing.T) {
 		if p := resp.Topics[i].Partitions[0]; p.ErrorCode != want || (want != 0) != (p.LowWatermark == -1) {
 			t.Errorf("%s: %+v", resp.Topics[i].Topic, p)
 		}
+	}
+}
+
+// TestErrorsWithLongNamesCanBeRead: old versions have 15 bits for the length of a text.
+func TestErrorsWithLongNamesCanBeRead(t *testing.T) {
+	h := newOrders(t)
+	req := kmsg.NewPtrAlterConfigsRequest()
+	req.Version = 1
+	req.Resources = []kmsg.AlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "orders",
+		Configs: []kmsg.AlterConfigsRequestResourceConfig{{Name: strings.Repeat("x", 32767), Value: kmsg.StringPtr("1")}}}}
+	if r := ask[*kmsg.AlterConfigsResponse](h.dial(t), req).Resources[0]; r.ErrorCode == 0 || len(*r.ErrorMessage) > 2000 {
+		t.Errorf("%+v", r)
+	}
+	text := errText(messages.E("create topic", messages.InvalidRequest, strings.Repeat("x", 32767), nil))
+	if len(*text) > 2000 {
+		t.Errorf("a text of %d bytes", len(*text))
 	}
 }

@@ -187,12 +187,19 @@ func (b *Broker) holdDecoding(size int) (cost int64) {
 	return cost
 }
 
+// maxText is how much of an error is told. What is wrong with a request may repeat
+// names of any length from it, and old versions have 15 bits for the length of a text.
+const maxText = 1 << 10
+
 // errText is an error's text for an answer's error message, nil for no error.
 func errText(err error) *string {
 	if err == nil {
 		return nil
 	}
 	s := err.Error()
+	if len(s) > maxText {
+		s = s[:maxText] + "..."
+	}
 	return &s
 }
 
