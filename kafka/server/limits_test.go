@@ -212,3 +212,26 @@ func TestTimeLimits(t *testing.T) {
 		})
 	}
 }
+
+// A client that is slow takes a large answer for as long as it gets on with it.
+func TestASlowReaderIsNotStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &echo{limit: 2 << 20}
+		s := New(h, Options{Limits: DefaultLimits(), Pool: wire.NewPool(wire.NewBudget(16 << 20)), Log: zerolog.Nop()})
+		defer s.Close()
+		client, broker := net.Pipe()
+		defer client.Close()
+		s.Take(broker)
+		const size = 1 << 20
+		write(t, client, frame(0, 1, strings.Repeat("x", size)))
+		begin, part := time.Now(), make([]byte, 16<<10)
+		for left := size + 8; left > 0; {
+			n, err := io.ReadFull(client, part[:min(left, len(part))])
+			if err != nil {
+				t.Fatalf("%d bytes were still to come after %v: %v", left, time.Since(begin), err)
+			}
+			left -= n
+			time.Sleep(time.Second)
+		}
+	})
+}

@@ -222,7 +222,16 @@ func (w *Writer) sendFile(s Slice) error {
 	return w.count(n, err)
 }
 
-func (w *Writer) write(b []byte) error { return w.count(w.conn.nc.Write(b)) }
+// write sends bytes in parts, after each of which it shows that the client takes them.
+func (w *Writer) write(b []byte) error {
+	for len(b) > bufferSize {
+		if err := w.count(w.conn.nc.Write(b[:bufferSize])); err != nil {
+			return err
+		}
+		b = b[bufferSize:]
+	}
+	return w.count(w.conn.nc.Write(b))
+}
 
 // count notes that a write got on.
 func (w *Writer) count(n int, err error) error {
