@@ -160,7 +160,7 @@ func (f *fakeCluster) CreateTopics(_ context.Context, topics []controller.NewTop
 			r.Err = messages.E("create topic", messages.TopicExists, n.Name, nil)
 			continue
 		}
-		if _, r.Err = topicconfig.Parse(n.Config, f.defaults(f.image.Load())); r.Err != nil {
+		if r.Err = topicconfig.Check(n.Config, f.defaults(f.image.Load())); r.Err != nil {
 			continue
 		}
 		r.Partitions, r.ReplicationFactor = max(n.Partitions, 1), 1

@@ -94,7 +94,7 @@ func (d *decision) alterTopic(ch ConfigChange, validateOnly bool) error {
 	if err != nil {
 		return err
 	}
-	if _, err := topicconfig.Parse(next, d.defaults()); err != nil {
+	if err := topicconfig.Check(next, d.defaults()); err != nil {
 		return err
 	}
 	if validateOnly || maps.Equal(next, t.Config) {
@@ -119,7 +119,11 @@ func (d *decision) alterBroker(ch ConfigChange, validateOnly bool) error {
 	if err != nil {
 		return err
 	}
-	if _, err := topicconfig.Parse(nil, topicconfig.Defaults{Cluster: next, Static: d.c.o.Static}); err != nil {
+	layers := topicconfig.Defaults{Cluster: next, Static: d.c.o.Static}
+	if ch.Resource.Name != "" {
+		layers.Broker, layers.Cluster = next, d.image().ClusterConfig
+	}
+	if err := topicconfig.Check(nil, layers); err != nil {
 		return err
 	}
 	if validateOnly || maps.Equal(next, old) {

@@ -72,7 +72,7 @@ func (d *decision) createTopic(t NewTopic, validateOnly bool, room *int) TopicRe
 	}
 	overrides, err := topicconfig.Topic.Alter(nil, topicconfig.Replace(nil, t.Config), d.defaults())
 	if err == nil {
-		_, err = topicconfig.Parse(overrides, d.defaults())
+		err = topicconfig.Check(overrides, d.defaults())
 	}
 	if err != nil {
 		return fail(err)

@@ -257,3 +257,21 @@ func BenchmarkUncleanStart(b *testing.B) {
 		}
 	}
 }
+
+// TestDefaultsThatDoNotGoWithATopic: each of two changes can be, and together they
+// cannot. What the topic has goes on.
+func TestDefaultsThatDoNotGoWithATopic(t *testing.T) {
+	s := active(t, nil)
+	s.create("a", 1, 1, "min.compaction.lag.ms", "100")
+	lag := []topicconfig.Op{{Name: "log.cleaner.max.compaction.lag.ms", Value: "50"}}
+	if r := s.AlterConfigs(ctx(t), []ConfigChange{{Resource: Resource{BrokerResource, ""}, Ops: lag}}, false)[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	v, err := topicconfig.Parse(s.Image().Topic("a").Config, Defaults(s.Image(), 1, nil))
+	if err != nil || v.MinCompactionLagMs != 100 || v.MaxCompactionLagMs != 50 {
+		t.Errorf("the topic's settings cannot be used any more: %v", err)
+	}
+	one := []topicconfig.Op{{Name: "log.cleaner.min.compaction.lag.ms", Value: "60"}}
+	r := s.AlterConfigs(ctx(t), []ConfigChange{{Resource: Resource{BrokerResource, "1"}, Ops: one}}, false)[0]
+	wantKind(t, "one broker", r.Err, messages.InvalidConfig, "min.compaction.lag.ms")
+}

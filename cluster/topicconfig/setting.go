@@ -10,7 +10,7 @@
 //	what the broker was started with       log.retention.ms      ("static broker")
 //	the default in the table                                     ("default")
 //
-// [Parse] gives the values typed, [Table.Alter] changes a set of overrides and
+// [Parse] gives the values typed, [Check] refuses what does not go together, [Table.Alter] changes a set of overrides and
 // refuses what cannot be, [DescribeTopic] and [DescribeBroker] list all of it
 // for the tools. Errors name the setting, the value and what is allowed.
 package topicconfig

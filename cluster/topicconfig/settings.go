@@ -72,16 +72,30 @@ func (d Defaults) layers() []layer {
 }
 
 // Parse gives the effective settings of a topic with the given overrides. The
-// error is the first, by name, of an override that is unknown or cannot be, or
-// of two settings that do not go together.
+// error is the first, by name, of an override that is unknown or cannot be.
 func Parse(overrides map[string]string, d Defaults) (Settings, error) {
-	var s Settings
+	s, _, err := parse(overrides, d)
+	return s, err
+}
+
+// Check says what is wrong with settings that are about to be made, or nil: also that
+// two of them do not go together. Parse lets that pass: a topic must not fail because a
+// default of brokers has changed.
+func Check(overrides map[string]string, d Defaults) error {
+	_, parsed, err := parse(overrides, d)
+	if err != nil {
+		return err
+	}
+	return relations(parsed)
+}
+
+func parse(overrides map[string]string, d Defaults) (s Settings, parsed map[string]value, err error) {
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
 		if _, err := Topic.Lookup(name); err != nil {
-			return s, err
+			return s, nil, err
 		}
 	}
-	parsed := make(map[string]value, len(Topic.settings))
+	parsed = make(map[string]value, len(Topic.settings))
 	for i := range Topic.settings {
 		setting := &Topic.settings[i]
 		text, ok := overrides[setting.Name]
@@ -92,7 +106,7 @@ func Parse(overrides map[string]string, d Defaults) (Settings, error) {
 		}
 		v, err := setting.parse(text)
 		if err != nil {
-			return s, err
+			return s, nil, err
 		}
 		parsed[setting.Name] = v
 		if setting.set != nil {
@@ -100,7 +114,7 @@ func Parse(overrides map[string]string, d Defaults) (Settings, error) {
 		}
 	}
 	s.Compression.Level = compressionLevel(s.Compression.Codec, parsed)
-	return s, relations(parsed)
+	return s, parsed, nil
 }
 
 func compressionLevel(c batch.Codec, parsed map[string]value) int {

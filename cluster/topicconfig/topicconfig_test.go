@@ -147,7 +147,7 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 			t.Errorf("%.30s=%.30s: %v", c.name, c.value, err)
 		}
 	}
-	_, err := Parse(map[string]string{"min.compaction.lag.ms": "10", "max.compaction.lag.ms": "9"}, Defaults{})
+	err := Check(map[string]string{"min.compaction.lag.ms": "10", "max.compaction.lag.ms": "9"}, Defaults{})
 	if err == nil || !strings.Contains(err.Error(), "min.compaction.lag.ms: 10 is more than max.compaction.lag.ms, 9") {
 		t.Errorf("have %v", err)
 	}
