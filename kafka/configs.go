@@ -101,7 +101,7 @@ func (b *Broker) brokerOf(image *metadata.Image, res resource) (messages.BrokerI
 	}
 	id, err := strconv.ParseInt(res.name, 10, 32)
 	switch {
-	case err != nil || id < 0:
+	case err != nil || id < 0 || strconv.FormatInt(id, 10) != res.name: // or one could be named in many ways
 		return 0, messages.E("", messages.InvalidRequest, "", errors.New("a broker's name is its number"))
 	case int32(id) == b.deps.Self:
 		return int32(id), nil

@@ -266,3 +266,18 @@ func TestNamingATopicOftenCostsNothing(t *testing.T) {
 		t.Errorf("partitions were looked at %d times", n)
 	}
 }
+
+// Nor may writing the number of a broker in many ways.
+func TestABrokersNameIsItsNumber(t *testing.T) {
+	c := newOrders(t).dial(t)
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.Version, req.IncludeDocumentation = 4, true
+	for i := range 300 {
+		req.Resources = append(req.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: strings.Repeat("0", i) + "1"})
+	}
+	c.send(req)
+	body, err := c.readFrame()
+	if err != nil || len(body) > 256<<10 {
+		t.Errorf("an answer of %d bytes, %v", len(body), err)
+	}
+}
