@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/actors/group"
@@ -279,5 +280,27 @@ func TestABrokersNameIsItsNumber(t *testing.T) {
 	body, err := c.readFrame()
 	if err != nil || len(body) > 256<<10 {
 		t.Errorf("an answer of %d bytes, %v", len(body), err)
+	}
+}
+
+// TestAPartitionNamedOftenIsSearchedOnce: a search by time may unpack batches.
+func TestAPartitionNamedOftenIsSearchedOnce(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("orders", 2, nil)
+	var lookups atomic.Int64
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Partitions = counted{d.Partitions, &lookups} })
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = 4, -1
+	topic := kmsg.ListOffsetsRequestTopic{Topic: "orders"}
+	for i := range int32(1000) {
+		topic.Partitions = append(topic.Partitions, kmsg.ListOffsetsRequestTopicPartition{Partition: min(i, 1), Timestamp: startTime, CurrentLeaderEpoch: -1})
+	}
+	req.Topics = append(req.Topics, topic)
+	parts := ask[*kmsg.ListOffsetsResponse](h.dial(t), req).Topics[0].Partitions
+	if len(parts) != 1000 || parts[0].ErrorCode != 0 || parts[1].ErrorCode != kerr.InvalidRequest.Code || parts[999].ErrorCode != kerr.InvalidRequest.Code {
+		t.Errorf("errors %d, %d and %d", parts[0].ErrorCode, parts[1].ErrorCode, parts[999].ErrorCode)
+	}
+	if n := lookups.Load(); n > 2 {
+		t.Errorf("partitions were looked at %d times", n)
 	}
 }

@@ -41,8 +41,7 @@ const anyReplica = -2
 
 // listHeld answers for the local replica.
 func (b *Broker) listHeld(topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
-	p := kmsg.NewListOffsetsResponseTopicPartition()
-	p.Partition, p.Offset, p.Timestamp, p.LeaderEpoch = asked.Partition, messages.NoOffset, messages.NoTimestamp, messages.NoEpoch
+	p := noOffset(asked.Partition, nil)
 	local, err := b.local(messages.TopicPartition{Topic: topic, Partition: asked.Partition})
 	if err != nil {
 		p.ErrorCode = messages.Code(err)
@@ -62,19 +61,27 @@ func (b *Broker) listHeld(topic string, asked *kmsg.ListOffsetsRequestTopicParti
 	return p
 }
 
-var errSpecialTime = messages.E("list offsets", messages.UnsupportedVersion, "", nil)
+var (
+	errSpecialTime = messages.E("list offsets", messages.UnsupportedVersion, "", nil)
+	errNamedOften  = messages.E("list offsets", messages.InvalidRequest, "", nil)
+)
 
 func (b *Broker) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	resp.Topics = make([]kmsg.ListOffsetsResponseTopic, len(req.Topics))
 	ctx, cancel := context.WithTimeout(ctx, electionPatience) // for all partitions together
 	defer cancel()
+	often := namedOften(req)
 	for i := range req.Topics {
 		asked, t := &req.Topics[i], &resp.Topics[i]
 		t.Default()
 		t.Topic = asked.Topic
 		t.Partitions = make([]kmsg.ListOffsetsResponseTopicPartition, len(asked.Partitions))
 		for j := range asked.Partitions {
+			if often[messages.TopicPartition{Topic: asked.Topic, Partition: asked.Partitions[j].Partition}] {
+				t.Partitions[j] = noOffset(asked.Partitions[j].Partition, errNamedOften)
+				continue
+			}
 			if req.ReplicaID == anyReplica {
 				t.Partitions[j] = b.listHeld(asked.Topic, &asked.Partitions[j])
 				continue
@@ -83,6 +90,28 @@ func (b *Broker) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) 
 		}
 	}
 	return resp
+}
+
+// namedOften are the partitions that a request names more than once. They are not
+// answered, as in Kafka: a search by time may read and unpack a whole batch.
+func namedOften(req *kmsg.ListOffsetsRequest) map[messages.TopicPartition]bool {
+	often := make(map[messages.TopicPartition]bool)
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			tp := messages.TopicPartition{Topic: req.Topics[i].Topic, Partition: req.Topics[i].Partitions[j].Partition}
+			_, again := often[tp]
+			often[tp] = again
+		}
+	}
+	return often
+}
+
+// noOffset is the answer for a partition that has none because of an error.
+func noOffset(partition int32, err error) kmsg.ListOffsetsResponseTopicPartition {
+	p := kmsg.NewListOffsetsResponseTopicPartition()
+	p.Partition, p.Offset, p.Timestamp, p.LeaderEpoch = partition, messages.NoOffset, messages.NoTimestamp, messages.NoEpoch
+	p.ErrorCode = messages.Code(err)
+	return p
 }
 
 func (b *Broker) listOffset(ctx context.Context, version int16, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
