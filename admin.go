@@ -127,10 +127,11 @@ const maxEventWait = time.Minute
 func (b *Broker) serveEvents(w http.ResponseWriter, r *http.Request) {
 	since, wait := int64(0), time.Duration(0)
 	var err error
-	if text := r.FormValue("since"); text != "" {
+	query := r.URL.Query() // and no form, which might be a large one
+	if text := query.Get("since"); text != "" {
 		since, err = strconv.ParseInt(text, 10, 64)
 	}
-	if text := r.FormValue("wait"); text != "" && err == nil {
+	if text := query.Get("wait"); text != "" && err == nil {
 		wait, err = time.ParseDuration(text)
 	}
 	if err != nil || since < 0 || wait < 0 {

@@ -84,7 +84,7 @@ type partitionView struct {
 func (b *Broker) routeCluster(mux *http.ServeMux) {
 	mux.HandleFunc("GET /cluster", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, b.describeCluster(r.Context())) })
 	mux.HandleFunc("GET /cluster/partitions", func(w http.ResponseWriter, r *http.Request) {
-		list, err := describePartitions(b.cell.Image(), r.FormValue("topic"))
+		list, err := describePartitions(b.cell.Image(), r.URL.Query().Get("topic"))
 		if err != nil {
 			writeError(w, err)
 			return

@@ -72,7 +72,7 @@ func (b *Broker) serveRestore(w http.ResponseWriter, r *http.Request) {
 
 // flag reads a parameter that is true or false.
 func flag(r *http.Request, name string) (bool, error) {
-	text := r.FormValue(name)
+	text := r.URL.Query().Get(name)
 	if text == "" {
 		return false, nil
 	}

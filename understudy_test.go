@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -253,4 +256,50 @@ func TestTheAdminEndpointTellsHowItIs(t *testing.T) {
 			t.Errorf("%s answers %s", path, resp.Status)
 		}
 	}
+}
+
+// TestTheAdminEndpointReadsNoBodies: a form with a file in it would be put aside on the disk.
+func TestTheAdminEndpointReadsNoBodies(t *testing.T) {
+	aside := t.TempDir()
+	t.Setenv("TMPDIR", aside)
+	b := start(t, testConfig(t.TempDir()))
+	form := io.MultiReader(
+		strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n"),
+		io.LimitReader(forever{}, 48<<20), strings.NewReader("\r\n--x--\r\n"))
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+b.AdminAddr().String()+"/events?wait=2s&since=1000000", form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	stop := make(chan struct{})
+	most := make(chan int)
+	go func() {
+		n := 0
+		for {
+			if files, _ := os.ReadDir(aside); len(files) > n {
+				n = len(files)
+			}
+			select {
+			case <-stop:
+				most <- n
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+	}
+	close(stop)
+	if n := <-most; n > 0 {
+		t.Errorf("%d files were written", n)
+	}
+}
+
+// forever is as many bytes as one wants.
+type forever struct{}
+
+func (forever) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
