@@ -303,3 +303,26 @@ func (forever) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
 }
+
+// TestTheAdminEndpointObeysNoPages: a page in an operator's browser can send requests
+// to wherever that browser can.
+func TestTheAdminEndpointObeysNoPages(t *testing.T) {
+	b := start(t, testConfig(t.TempDir()))
+	for origin, want := range map[string]int{"": http.StatusConflict, "http://pages.example": http.StatusForbidden} {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+b.AdminAddr().String()+"/cluster/brokers/1/drain", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if origin != "" {
+			req.Header.Set("Origin", origin)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("from %q: %s", origin, resp.Status)
+		}
+	}
+}
