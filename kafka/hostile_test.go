@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -302,5 +303,65 @@ func TestAPartitionNamedOftenIsSearchedOnce(t *testing.T) {
 	}
 	if n := lookups.Load(); n > 2 {
 		t.Errorf("partitions were looked at %d times", n)
+	}
+}
+
+// unpacking counts the searches by time that are under way, as each may unpack a batch.
+type unpacking struct {
+	*fakePartition
+	now, most *atomic.Int64
+	done      chan struct{}
+}
+
+func (u unpacking) View() View {
+	v := u.fakePartition.View()
+	v.Log = unpackingLog{v.Log, u}
+	return v
+}
+
+type unpackingLog struct {
+	Reader
+	u unpacking
+}
+
+func (l unpackingLog) OffsetForTime(int64) (messages.Offset, int64, messages.LeaderEpoch, error) {
+	if n := l.u.now.Add(1); n > l.u.most.Load() {
+		l.u.most.Store(n)
+	}
+	<-l.u.done
+	l.u.now.Add(-1)
+	return 0, startTime, 3, nil
+}
+
+type onePartition struct{ p Partition }
+
+func (o onePartition) Lookup(messages.TopicPartition) Partition { return o.p }
+
+// TestSearchesByTimeAreBounded: together they unpack no more than there is memory for.
+func TestSearchesByTimeAreBounded(t *testing.T) {
+	const clients = 20
+	f := newFakeCluster(t)
+	f.create("orders", 1, nil)
+	u := unpacking{f.at("orders", 0), new(atomic.Int64), new(atomic.Int64), make(chan struct{})}
+	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Partitions = onePartition{u} })
+	var all sync.WaitGroup
+	for range clients {
+		c := h.dial(t)
+		all.Go(func() {
+			req := kmsg.NewPtrListOffsetsRequest()
+			req.Version, req.ReplicaID = 4, -1
+			req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "orders", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: startTime, CurrentLeaderEpoch: -1}}}}
+			ask[*kmsg.ListOffsetsResponse](c, req)
+		})
+	}
+	room := h.broker.unpacking.Limit() / unpackLimit
+	for u.now.Load() < room {
+		runtime.Gosched()
+	}
+	time.Sleep(50 * time.Millisecond)
+	close(u.done)
+	all.Wait()
+	if most := u.most.Load(); most > room {
+		t.Errorf("%d searches at a time, where there is room for %d", most, room)
 	}
 }

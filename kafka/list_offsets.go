@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/cluster/metadata"
+	"understudy/kafka/wire"
 	"understudy/messages"
 )
 
@@ -119,7 +120,7 @@ func (b *Broker) listOffset(ctx context.Context, version int16, topic string, as
 	p.Partition = asked.Partition
 	local, view, err := b.leading(ctx, messages.TopicPartition{Topic: topic, Partition: asked.Partition}, asked.CurrentLeaderEpoch)
 	if err == nil {
-		if p.Offset, p.Timestamp, p.LeaderEpoch, err = findOffset(&view, asked.Timestamp); err != nil {
+		if p.Offset, p.Timestamp, p.LeaderEpoch, err = b.findOffset(&view, asked.Timestamp); err != nil {
 			local.ReadFailed(err)
 		}
 	}
@@ -143,7 +144,15 @@ var (
 	errNotYet   = messages.E("list offsets", messages.LeaderNotAvailable, "", nil)
 )
 
-func findOffset(view *View, timestamp int64) (messages.Offset, int64, messages.LeaderEpoch, error) {
+// findOffset finds an offset by its time. For a search as many may unpack a batch at a
+// time as there is memory for.
+func (b *Broker) findOffset(view *View, timestamp int64) (messages.Offset, int64, messages.LeaderEpoch, error) {
+	if timestamp >= 0 || timestamp == newestTimestamp {
+		if err := b.unpacking.Acquire(new(wire.Holder), unpackLimit); err != nil {
+			return 0, 0, 0, err
+		}
+		defer b.unpacking.Release(unpackLimit)
+	}
 	switch {
 	case view.Settling && (timestamp == latestOffset || timestamp == newestTimestamp):
 		return 0, 0, 0, errSettling
