@@ -47,6 +47,7 @@ type producing struct {
 	early   bool // a replica that does not lead is among the targets
 	acks    messages.Acks
 	timeout int32 // ms to wait for acks=all
+	packed  int64 // bytes of batches that were packed again, charged to the budget
 
 	topics  []producedTopic
 	parts   []producedPart
@@ -254,6 +255,10 @@ const maxPooledParts = 1024
 
 // Release implements server.Reply.
 func (p *producing) Release() {
+	if p.packed > 0 {
+		p.broker.deps.Pool.Budget().Release(p.packed)
+		p.packed = 0
+	}
 	if cap(p.parts) > maxPooledParts {
 		return
 	}

@@ -149,7 +149,12 @@ func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression, lim b
 	if wanted.AsProduced {
 		return b, nil
 	}
-	return codec.Recompress(b, wanted.Codec, wanted.Level, unpackLimit)
+	again, err := codec.Recompress(b, wanted.Codec, wanted.Level, unpackLimit)
+	if err == nil && &again[0] != &b[0] {
+		p.packed += int64(len(again))
+		p.broker.deps.Pool.Budget().Force(int64(len(again)))
+	}
+	return again, err
 }
 
 // unpack gets leave to unpack a batch, and how to give it back.

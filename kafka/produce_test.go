@@ -359,3 +359,27 @@ func TestABatchWithoutMaxTimestampIsBoundToo(t *testing.T) {
 		t.Errorf("without: %v", kerr.ErrorForCode(p.ErrorCode))
 	}
 }
+
+// TestWhatWasUnpackedIsCharged: as long as it waits to be appended it is held.
+func TestWhatWasUnpackedIsCharged(t *testing.T) {
+	const size = 1 << 20
+	f := newFakeCluster(t)
+	f.create("plain", 1, map[string]string{"compression.type": "uncompressed"})
+	h := serve(t, f, nil)
+	h.at("plain", 0).hold = true
+	small, err := codec.Recompress(makeBatch(1, size), batch.Gzip, -1, 2*size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := h.dial(t)
+	req := produceReq(9, -1, "plain", 0, small)
+	corr := c.send(req)
+	for h.at("plain", 0).count() == 0 {
+		runtime.Gosched()
+	}
+	if used := h.broker.deps.Pool.Budget().Used(); used < size {
+		t.Errorf("a batch of %d bytes is charged for %d", size, used)
+	}
+	h.at("plain", 0).release(nil)
+	c.receive(req, corr)
+}
