@@ -12,6 +12,7 @@ import (
 	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
+	"understudy/kafka"
 	"understudy/messages"
 )
 
@@ -192,10 +193,11 @@ func (n *node) connect(ctx context.Context) error {
 }
 
 // maxPayload is the most bytes of batches that one message between nodes may hold,
-// if clients' requests have so many: a batch that was taken must get through.
+// if clients' requests have so many: a batch that was taken must get through, also one
+// that the broker has unpacked or packed again, whatever the request's size.
 func maxPayload(request int64) int {
-	const least, most = 32 << 20, 1 << 30
-	return int(min(max(request+request/8, least), most)) // recompressed it may be larger
+	const least, most = kafka.MaxUnpacked + kafka.MaxUnpacked/8, 1 << 30
+	return int(min(max(request+request/8, least), most))
 }
 
 // register enters this start of the broker into the metadata, and returns when

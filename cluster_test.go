@@ -259,3 +259,21 @@ func (c *cluster) controller() int {
 		}
 	}
 }
+
+// TestABatchThatUnpacksGetsToTheFollowers has a broker unpack a batch that is larger
+// then than any request may be here.
+func TestABatchThatUnpacksGetsToTheFollowers(t *testing.T) {
+	c := newClusterWith(t, func(_ int, cfg *config.Config) []understudy.Option {
+		cfg.MemoryLimit = 128 << 20
+		return nil
+	})
+	plain, large := "uncompressed", "67108864"
+	c.createTopic("plain", 1, map[string]*string{"compression.type": &plain, "max.message.bytes": &large})
+	client := c.client(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(60<<20), kgo.DefaultProduceTopic("plain"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := client.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 40<<20)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitInSync("plain", 3)
+}

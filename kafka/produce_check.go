@@ -90,9 +90,11 @@ func (t *topicTarget) partition(b *Broker, index int32) (Partition, error) {
 	return nil, errElsewhere
 }
 
-// unpackLimit bounds what a batch may unpack to when it must be looked into: a
+// MaxUnpacked bounds what a batch may unpack to when it must be looked into: a
 // batch that unpacks to gigabytes must not take them.
-const unpackLimit = 64 << 20
+const MaxUnpacked = 64 << 20
+
+const unpackLimit = MaxUnpacked
 
 // validate checks a partition's records and gives the batch to append. That is
 // the one that came, in its place, unless the topic wants another codec.
