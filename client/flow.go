@@ -321,10 +321,12 @@ func (f *flow) ended(ctx actor.Context, who *actor.PID) {
 	}
 	delete(f.children, who.Id)
 	l.pid, l.stopping = nil, false
-	l.begin() // what it left undone is for its successor
+	if !l.paused && !l.run.ended.Load() { // else a failure is dealt with already, or about to be
+		l.begin() // what it left undone is for its successor
+	}
 	if len(l.queue) > 0 || l.aside.n > 0 {
 		f.feed(ctx, l)
-	} else if !l.paused && l.aside.n == 0 {
+	} else if l.idle() {
 		delete(f.lanes, l.name)
 	}
 	f.checkReleased()

@@ -1,0 +1,45 @@
+package client_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"understudy/client"
+)
+
+// TestAnActorThatStopsItselfIsReplaced has each actor say that its record has failed,
+// and stop: the record comes again to another actor, and in the end goes to the dead
+// letters, and those behind it are done.
+func TestAnActorThatStopsItselfIsReplaced(t *testing.T) {
+	b, done := newBench(t, 1), newBook()
+	b.write(200, 20)
+	o := b.options()
+	o.Retry.Attempts = 3
+	o.Actor = actor.PropsFromFunc(func(ctx actor.Context) {
+		d, ok := ctx.Message().(*client.Delivery)
+		switch {
+		case !ok:
+		case string(d.Record.Value) == "2" || string(d.Record.Value) == "4" && d.Attempt < 2:
+			d.Fail(errors.New("as planned"))
+			ctx.Stop(ctx.Self())
+		default:
+			done.enter(d.Record)
+			d.Ack()
+		}
+	})
+	s := b.subscribe(o)
+	done.await(t, 180)
+	letters := map[string]int{}
+	for _, letter := range b.read(b.topic+".dead", 20) {
+		letters[header(letter, client.HeaderAttempts)+" "+string(letter.Value)]++
+	}
+	if letters["3 2"] != 20 {
+		t.Errorf("dead letters, by attempts and value: %v", letters)
+	}
+	b.stop(s)
+	if at := b.committed(); at != 200 {
+		t.Errorf("committed %d", at)
+	}
+}
