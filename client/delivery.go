@@ -137,13 +137,24 @@ func Handler(handle func(ctx actor.Context, r *kgo.Record) error) *actor.Props {
 	})
 }
 
-// skipStale keeps deliveries from an actor that will get their records anew: those
-// that were in its mailbox when an earlier one failed.
-func skipStale(next actor.ReceiverFunc) actor.ReceiverFunc {
+// guard stands before an actor. It keeps deliveries from one that will get their
+// records anew: those that were in its mailbox when an earlier one failed. One that
+// panics as it ends, ends all the same: Proto.Actor would leave it half-way.
+func (s *subscriber) guard(next actor.ReceiverFunc) actor.ReceiverFunc {
 	return func(ctx actor.ReceiverContext, envelope *actor.MessageEnvelope) {
-		if d, ok := envelope.Message.(*Delivery); ok && (d.stale() || d.item.done.Load()) {
-			d.finish()
-			return
+		switch m := envelope.Message.(type) {
+		case *Delivery:
+			if m.stale() || m.item.done.Load() {
+				m.finish()
+				return
+			}
+		case *actor.Restarting, *actor.Stopping, *actor.Stopped:
+			defer func() {
+				if reason := recover(); reason != nil {
+					s.metrics.panics.Inc()
+					s.o.Log.Warn().Err(panicked(reason)).Msgf("at %T", m)
+				}
+			}()
 		}
 		next(ctx, envelope)
 	}

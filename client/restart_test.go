@@ -3,6 +3,7 @@ package client_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -41,5 +42,36 @@ func TestAnActorThatStopsItselfIsReplaced(t *testing.T) {
 	b.stop(s)
 	if at := b.committed(); at != 200 {
 		t.Errorf("committed %d", at)
+	}
+}
+
+// TestAnActorThatFailsAsItStopsComesBack has actors panic when they are told that they
+// stop, as those do that have had no record for a while.
+func TestAnActorThatFailsAsItStopsComesBack(t *testing.T) {
+	b, done := newBench(t, 1), newBook()
+	stopping := make(chan int, 1000)
+	o := b.options()
+	o.IdleAfter = time.Nanosecond
+	o.Actor = actor.PropsFromFunc(func(ctx actor.Context) {
+		switch m := ctx.Message().(type) {
+		case *client.Delivery:
+			done.enter(m.Record)
+			m.Ack()
+		case *actor.Stopping, *actor.Stopped:
+			stopping <- 1
+			panic("as planned")
+		}
+	})
+	s := b.subscribe(o)
+	for round := range 3 {
+		b.write(10, 10)
+		done.await(t, 10*(round+1))
+		n := 0
+		until(t, stopping, "ten actors to stop", func(int) bool { n++; return n == 10 })
+	}
+	began := time.Now()
+	b.stop(s)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v to stop", took)
 	}
 }

@@ -73,7 +73,7 @@ func Subscribe(system *actor.ActorSystem, o SubscriptionOptions) (*Subscription,
 	s.room.max.records, s.room.max.bytes = int64(o.MaxRecords), o.MaxBytes
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	props := *o.Actor
-	s.props = props.Configure(actor.WithReceiverMiddleware(skipStale), actor.WithDispatcher(&s.pool))
+	s.props = props.Configure(actor.WithReceiverMiddleware(s.guard), actor.WithDispatcher(&s.pool))
 	if s.metrics, err = newMetrics(s); err != nil {
 		return nil, fmt.Errorf("client: subscribe: metrics: %w", err)
 	}
