@@ -290,13 +290,28 @@ func (f *flow) buried(ctx actor.Context, it *item) {
 	f.checkReleased()
 }
 
-// HandleFailure restarts an actor that has failed, and has its record come again.
+// HandleFailure restarts an actor that has failed, and has its records come again: the
+// actor has forgotten those that it had, too. If it did not fail at a record, that
+// counts as a failure of the first that it had.
 func (f *flow) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, message any) {
-	if l := f.children[child.Id]; l != nil {
-		f.s.metrics.panics.Inc()
-		if d, ok := actor.UnwrapEnvelopeMessage(message).(*Delivery); ok && d.run.end() {
-			f.judge(verdict{delivery: d, cause: panicked(reason), after: -1})
-		}
+	l := f.children[child.Id]
+	if l == nil {
+		supervisor.StopChildren(child)
+		return
+	}
+	f.s.metrics.panics.Inc()
+	d, ok := actor.UnwrapEnvelopeMessage(message).(*Delivery)
+	if l.sent = dropDone(l.sent); !ok && len(l.sent) > 0 {
+		first := l.sent[0]
+		d = &Delivery{Record: first.record.Load(), Attempt: first.attempts, item: first, run: l.run}
+	}
+	if d != nil && d.run.end() {
+		f.judge(verdict{delivery: d, cause: panicked(reason), after: -1})
+	}
+	if _, system := message.(actor.SystemMessage); system { // it cannot start, and would not the next time
+		l.stopping = true
+		supervisor.StopChildren(child)
+		return
 	}
 	supervisor.RestartChildren(child)
 }

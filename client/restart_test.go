@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,5 +74,80 @@ func TestAnActorThatFailsAsItStopsComesBack(t *testing.T) {
 	b.stop(s)
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %v to stop", took)
+	}
+}
+
+// explode is for an actor to panic at.
+type explode struct{}
+
+// TestWhatAnActorHoldsComesAgain has an actor fail at something else than a record,
+// while it holds records: what it knew of them is gone with it, and they come again.
+func TestWhatAnActorHoldsComesAgain(t *testing.T) {
+	b, done := newBench(t, 1), newBook()
+	b.write(100, 1)
+	held := make(chan *actor.PID, 1000)
+	var failed atomic.Bool
+	o := b.options()
+	o.Actor = actor.PropsFromFunc(func(ctx actor.Context) {
+		switch m := ctx.Message().(type) {
+		case *client.Delivery:
+			if failed.Load() {
+				done.enter(m.Record)
+				m.Ack()
+			} else {
+				held <- ctx.Self()
+			}
+		case explode:
+			failed.Store(true)
+			panic("as planned")
+		}
+	})
+	s := b.subscribe(o)
+	n := 0
+	until(t, held, "records to be held", func(pid *actor.PID) bool {
+		if n++; n == 64 {
+			b.system.Root.Send(pid, explode{})
+		}
+		return n == 64
+	})
+	done.await(t, 100)
+	b.stop(s)
+	done.inOrder(t, 1, 100)
+}
+
+// TestAnActorThatCannotStartDoesNotSpin has actors panic at a record, and then when they
+// are started: that is an attempt of the record that they were started for.
+func TestAnActorThatCannotStartDoesNotSpin(t *testing.T) {
+	b, done := newBench(t, 1), newBook()
+	b.write(6, 3)
+	var started atomic.Int64
+	var well atomic.Bool
+	o := b.options()
+	o.Retry = client.Retry{Attempts: 3, Initial: 50 * time.Millisecond, Max: 50 * time.Millisecond}
+	o.Actor = actor.PropsFromFunc(func(ctx actor.Context) {
+		switch m := ctx.Message().(type) {
+		case *actor.Started:
+			if n := started.Add(1); n > 3 && !well.Load() {
+				panic("as planned")
+			}
+		case *client.Delivery:
+			if !well.Load() {
+				panic("as planned")
+			}
+			done.enter(m.Record)
+			m.Ack()
+		}
+	})
+	s := b.subscribe(o)
+	b.read(b.topic+".dead", 6)
+	if n := started.Load(); n > 3*6+3 {
+		t.Errorf("actors were started %d times", n)
+	}
+	well.Store(true)
+	b.writeFrom(2, 3, 3)
+	done.await(t, 3)
+	b.stop(s)
+	if at := b.committed(); at != 9 {
+		t.Errorf("committed %d", at)
 	}
 }
