@@ -161,7 +161,11 @@ func (f *flow) Receive(ctx actor.Context) {
 func (f *flow) route(ctx actor.Context, items []*item) {
 	var last *lane
 	for _, it := range items {
-		name := f.s.o.By(it.record.Load())
+		name, err := f.s.o.routeOf(it.record.Load())
+		if err != nil {
+			f.astray(it, err)
+			continue
+		}
 		l := last
 		if l == nil || l.name != name {
 			l = f.laneOf(name)
@@ -183,6 +187,18 @@ func (f *flow) route(ctx actor.Context, items []*item) {
 	if f.released != nil {
 		f.giveUpQueues()
 	}
+}
+
+// astray has a record go to the dead letters for which there is no route.
+func (f *flow) astray(it *item, cause error) {
+	if f.released != nil {
+		it.free()
+		return
+	}
+	it.lane = &lane{flow: f, paused: true} // of its own: nothing waits for it
+	it.lane.begin()
+	f.burying++
+	f.s.bury(&Delivery{Record: it.record.Load(), item: it, run: it.lane.run}, cause)
 }
 
 // laneOf gives the lane of that name.

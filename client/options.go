@@ -12,7 +12,8 @@ import (
 )
 
 // Route says which actor gets a record: those for which it gives the same text go
-// to the same actor, as long as they are in the same partition.
+// to the same actor, as long as they are in the same partition. A record at which it
+// panics goes to the dead letters at once.
 type Route func(r *kgo.Record) string
 
 // ByPartition has one actor for each partition.
@@ -130,6 +131,16 @@ func (o SubscriptionOptions) complete() (SubscriptionOptions, error) {
 	o.CommitEvery = orElse(o.CommitEvery, time.Second)
 	o.DrainWithin = orElse(o.DrainWithin, 10*time.Second)
 	return o, missing
+}
+
+// routeOf is the route of a record, or why there is none.
+func (o SubscriptionOptions) routeOf(r *kgo.Record) (name string, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("no route: %v", reason)
+		}
+	}()
+	return o.By(r), nil
 }
 
 // clientOptions are what the Kafka client of a subscription is made with.

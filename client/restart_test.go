@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"understudy/client"
 )
@@ -148,6 +149,28 @@ func TestAnActorThatCannotStartDoesNotSpin(t *testing.T) {
 	done.await(t, 3)
 	b.stop(s)
 	if at := b.committed(); at != 9 {
+		t.Errorf("committed %d", at)
+	}
+}
+
+// TestARouteThatPanicsHoldsUpNobody has the options' By panic at some records: they go
+// to the dead letters, and the others are done.
+func TestARouteThatPanicsHoldsUpNobody(t *testing.T) {
+	b, done := newBench(t, 1), newBook()
+	b.write(100, 10)
+	o := b.options()
+	o.By = func(r *kgo.Record) string {
+		if string(r.Value) == "3" {
+			panic("as planned")
+		}
+		return string(r.Key)
+	}
+	o.Actor = client.Handler(func(_ actor.Context, r *kgo.Record) error { done.enter(r); return nil })
+	s := b.subscribe(o)
+	done.await(t, 90)
+	b.read(b.topic+".dead", 10)
+	b.stop(s)
+	if at := b.committed(); at != 100 {
 		t.Errorf("committed %d", at)
 	}
 }
