@@ -53,6 +53,9 @@ func (f *front) add(it *item) (fresh bool) {
 	fresh = len(f.skip) == 0 || offset < f.skip[0].first
 	if !fresh {
 		it.done.Store(true)
+		if f.skip[0].first = offset + 1; f.skip[0].first > f.skip[0].last { // its entry tells from now on
+			f.skip = f.skip[1:]
+		}
 	}
 	f.entries = append(f.entries, entry{span{offset, offset}, it, it.epoch})
 	f.advance()
@@ -124,7 +127,11 @@ func (f *front) beyond() []span {
 			open = true
 		}
 	}
-	return append(spans, f.skip...)
+	skip := f.skip
+	if open && len(skip) > 0 && skip[0].first == spans[len(spans)-1].last+1 {
+		spans[len(spans)-1].last, skip = skip[0].last, skip[1:]
+	}
+	return append(spans, skip...)
 }
 
 // left are the records that have not been acknowledged.

@@ -84,7 +84,26 @@ func TestWhatIsBeyondSurvives(t *testing.T) {
 			if it.offset >= f.offset() && next.add(record(it.offset)) == it.done.Load() {
 				t.Fatalf("seed %d: offset %d, done %v", seed, it.offset, it.done.Load())
 			}
+			if text := encodeBeyond(next.offset(), next.beyond()); text != "" { // a life that ends here
+				if _, err := decodeBeyond(next.offset(), text); err != nil {
+					t.Fatalf("seed %d: offset %d: %v", seed, it.offset, err)
+				}
+			}
 		}
+	}
+}
+
+// TestWhatIsComingToWhatWasAcknowledgedBeforeSurvives ends a life in the midst of records
+// that an earlier one had acknowledged.
+func TestWhatIsComingToWhatWasAcknowledgedBeforeSurvives(t *testing.T) {
+	f := front{next: 10, skip: []span{{12, 16}, {20, 21}}}
+	for offset := int64(10); offset < 14; offset++ {
+		f.add(record(offset))
+	}
+	want := []span{{12, 16}, {20, 21}}
+	spans, err := decodeBeyond(f.offset(), encodeBeyond(f.offset(), f.beyond()))
+	if err != nil || !slices.Equal(spans, want) {
+		t.Errorf("%v, %v", spans, err)
 	}
 }
 
