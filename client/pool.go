@@ -2,6 +2,7 @@ package client
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,6 +39,10 @@ const (
 func (p *pool) Schedule(do func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if n := len(p.queue); n == cap(p.queue) && p.head > n/2 { // more has been taken than waits: no need for more memory
+		p.queue = slices.Delete(p.queue, 0, p.head)
+		p.head = 0
+	}
 	p.queue = append(p.queue, do)
 	if p.active < runtime.GOMAXPROCS(0) {
 		p.start(1)

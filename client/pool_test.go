@@ -59,3 +59,40 @@ func TestEverythingHasItsTurn(t *testing.T) {
 		t.Errorf("%d have run", n)
 	}
 }
+
+// TestAQueueThatIsNeverEmptyStaysShort has actors be scheduled again and again while
+// others wait for their turn.
+func TestAQueueThatIsNeverEmptyStaysShort(t *testing.T) {
+	var p pool
+	const actors, turns = 100, 2000
+	var all sync.WaitGroup
+	for range actors {
+		all.Add(1)
+		left := turns
+		var turn func()
+		turn = func() {
+			if left--; left == 0 {
+				all.Done()
+				return
+			}
+			p.Schedule(turn)
+		}
+		p.Schedule(turn)
+	}
+	var longest int
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	for {
+		p.mu.Lock()
+		longest = max(longest, cap(p.queue))
+		p.mu.Unlock()
+		select {
+		case <-done:
+			if longest > 64*actors {
+				t.Errorf("room for %d, of %d", longest, actors)
+			}
+			return
+		default:
+		}
+	}
+}
