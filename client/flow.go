@@ -289,7 +289,7 @@ func (f *flow) resumeAfter(l *lane, after time.Duration) {
 // pause is how long a record waits after its attempt has failed, half of it by chance.
 func (r Retry) pause(attempt int) time.Duration {
 	pause := r.Max
-	if shift := attempt - 1; shift < 30 && r.Initial<<shift < r.Max {
+	if shift := attempt - 1; r.Initial < r.Max>>shift {
 		pause = r.Initial << shift
 	}
 	return pause/2 + time.Duration(rand.Int64N(int64(pause/2)+1))
