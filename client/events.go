@@ -76,6 +76,7 @@ func aboutRecord(line *zerolog.Event, r *kgo.Record) *zerolog.Event {
 // metrics of one subscription.
 type metrics struct {
 	delivered, panics, retries, dead prometheus.Counter
+	registered                       []prometheus.Collector
 }
 
 // newMetrics makes the metrics, and registers them where there is a registry.
@@ -95,10 +96,20 @@ func newMetrics(s *subscriber) (metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{m.delivered, m.panics, m.retries, m.dead, lagCollector{s, labels}} {
 		if err := s.o.Metrics.Register(c); err != nil {
+			m.end(s.o.Metrics)
 			return m, err
 		}
+		m.registered = append(m.registered, c)
 	}
 	return m, nil
+}
+
+// end takes the metrics out of their registry, so that a later subscription of the
+// group can have its own there.
+func (m metrics) end(registry prometheus.Registerer) {
+	for _, c := range m.registered {
+		registry.Unregister(c)
+	}
 }
 
 // lagCollector gives, when it is asked, how far each partition's group is behind,

@@ -80,6 +80,7 @@ func Subscribe(system *actor.ActorSystem, o SubscriptionOptions) (*Subscription,
 	s.cl, err = kgo.NewClient(append(o.clientOptions(),
 		kgo.OnPartitionsAssigned(s.assign), kgo.OnPartitionsRevoked(s.revoke), kgo.OnPartitionsLost(s.lose))...)
 	if err != nil {
+		s.metrics.end(o.Metrics)
 		return nil, fmt.Errorf("client: subscribe: %w", err)
 	}
 	// Partitions' actors are children of one that never fails, and restarts them.
@@ -122,7 +123,9 @@ func (s *subscriber) shutDown(ctx context.Context) error {
 		err = errors.Join(err, s.cl.LeaveGroupContext(ctx))
 	}
 	s.cl.Close()
-	return errors.Join(err, s.end(ctx, s.parent))
+	err = errors.Join(err, s.end(ctx, s.parent))
+	s.metrics.end(s.o.Metrics)
+	return err
 }
 
 // assigned are the partitions that the subscription has, in order.

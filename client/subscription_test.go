@@ -57,13 +57,13 @@ func TestFailuresKeepTheOrder(t *testing.T) {
 	o.Metrics = registry
 	s := b.subscribe(o)
 	done.await(t, 2000)
+	if families, err := registry.Gather(); err != nil || len(families) < 5 {
+		t.Errorf("%d metrics, %v", len(families), err)
+	}
 	b.stop(s)
 	done.inOrder(t, 20, 100)
 	if n := b.committed(); n != 2000 {
 		t.Errorf("committed %d", n)
-	}
-	if families, err := registry.Gather(); err != nil || len(families) < 5 {
-		t.Errorf("%d metrics, %v", len(families), err)
 	}
 }
 
@@ -317,5 +317,26 @@ func TestSubscribeSaysWhatIsMissing(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %s in %v", want, err)
 		}
+	}
+}
+
+// TestASubscriptionTakesItsMetricsAlong subscribes twice with the same metrics registry,
+// one subscription after the other.
+func TestASubscriptionTakesItsMetricsAlong(t *testing.T) {
+	b := newBench(t, 1)
+	o := b.options()
+	o.Actor = client.Handler(func(actor.Context, *kgo.Record) error { return nil })
+	o.Metrics = prometheus.NewRegistry()
+	bad := o
+	bad.Client = []kgo.Opt{kgo.SessionTimeout(-1)}
+	if _, err := client.Subscribe(b.system, bad); err == nil {
+		t.Error("a bad option is taken")
+	}
+	for range 2 {
+		s, err := client.Subscribe(b.system, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.stop(s)
 	}
 }
