@@ -109,12 +109,19 @@ func orElse[T comparable](value, otherwise T) T {
 
 // complete checks the options and fills in what was left out.
 func (o SubscriptionOptions) complete() (SubscriptionOptions, error) {
-	var missing error
+	var wrong error
 	for name, given := range map[string]bool{
 		"Brokers": len(o.Brokers) > 0, "Topics": len(o.Topics) > 0, "Group": o.Group != "", "Actor": o.Actor != nil,
 	} {
 		if !given {
-			missing = errors.Join(missing, fmt.Errorf("client: subscribe: %s must be set", name))
+			wrong = errors.Join(wrong, fmt.Errorf("client: subscribe: %s must be set", name))
+		}
+	}
+	for name, n := range map[string]int64{
+		"MaxRecords": int64(o.MaxRecords), "MaxBytes": o.MaxBytes, "CommitEvery": int64(o.CommitEvery), "Retry.Initial": int64(o.Retry.Initial),
+	} {
+		if n < 0 {
+			wrong = errors.Join(wrong, fmt.Errorf("client: subscribe: %s must not be negative", name))
 		}
 	}
 	if o.By == nil {
@@ -130,7 +137,7 @@ func (o SubscriptionOptions) complete() (SubscriptionOptions, error) {
 	o.Retry.Max = max(orElse(o.Retry.Max, 30*time.Second), o.Retry.Initial)
 	o.CommitEvery = orElse(o.CommitEvery, time.Second)
 	o.DrainWithin = orElse(o.DrainWithin, 10*time.Second)
-	return o, missing
+	return o, wrong
 }
 
 // routeOf is the route of a record, or why there is none.

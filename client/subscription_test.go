@@ -340,3 +340,24 @@ func TestASubscriptionTakesItsMetricsAlong(t *testing.T) {
 		b.stop(s)
 	}
 }
+
+// TestSubscribeSaysWhatCannotBe gives numbers with which a subscription could not work.
+func TestSubscribeSaysWhatCannotBe(t *testing.T) {
+	for want, spoil := range map[string]func(*client.SubscriptionOptions){
+		"MaxRecords":  func(o *client.SubscriptionOptions) { o.MaxRecords = -1 },
+		"MaxBytes":    func(o *client.SubscriptionOptions) { o.MaxBytes = -1 },
+		"CommitEvery": func(o *client.SubscriptionOptions) { o.CommitEvery = -1 },
+		"Initial":     func(o *client.SubscriptionOptions) { o.Retry.Initial = -1 },
+	} {
+		o := client.SubscriptionOptions{Brokers: []string{"127.0.0.1:1"}, Topics: []string{"orders"}, Group: "workers",
+			Actor: client.Handler(func(actor.Context, *kgo.Record) error { return nil })}
+		spoil(&o)
+		s, err := client.Subscribe(actor.NewActorSystem(), o)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+		if s != nil {
+			_ = s.Stop(t.Context())
+		}
+	}
+}
