@@ -173,19 +173,28 @@ type writer struct {
 	// ----
 	waiters   []waiter
 	lastGrant time.Time
+	again     *time.Timer // looks for room again; nil: it was never waited for
+	pause     time.Duration
 }
 
-// forgetGrants is after how long without a record room that was granted, and not
-// used, is given to others.
-const forgetGrants = time.Second
+const (
+	// forgetGrants is after how long without a record room that was granted, and not
+	// used, is given to others.
+	forgetGrants = time.Second
+	// lookAgain is how soon it is looked again whether there is room.
+	lookAgain = 5 * time.Millisecond
+)
 
 type waiter struct {
 	sender  *actor.PID
 	records int64
 }
 
-// roomier tells the actor that there may be room.
-type roomier struct{}
+// Messages of the actor.
+type (
+	roomier struct{} // there may be room: something has been written
+	look    struct{} // there may be room all the same
+)
 
 // write hands a record to the Kafka client.
 func (w *writer) write(r *kgo.Record, sender *actor.PID) {
@@ -233,6 +242,9 @@ func (w *writer) Receive(ctx actor.Context) {
 		w.waiters = append(w.waiters, waiter{ctx.Sender(), int64(min(max(m.Records, 1), w.o.MaxRecords))})
 		w.grant()
 	case roomier:
+		w.pause = 0
+		w.grant()
+	case look:
 		w.grant()
 	case Flush:
 		w.flush(ctx)
@@ -252,9 +264,7 @@ func (w *writer) grant() {
 		granted := w.granted.Load() // before what is buffered: a record on its way from one to the other counts twice, and never not at all
 		buffered := w.cl.BufferedProduceRecords()
 		if w.cl.BufferedProduceBytes() >= int64(w.o.MaxBytes) || int64(w.o.MaxRecords)-buffered-granted < first.records {
-			if buffered == 0 { // nothing will be written that could tell
-				time.AfterFunc(forgetGrants, func() { w.system.Root.Send(w.pid, roomier{}) })
-			}
+			w.look()
 			return
 		}
 		w.waiters = w.waiters[1:]
@@ -265,6 +275,17 @@ func (w *writer) grant() {
 		}
 	}
 	w.asking.Store(false)
+}
+
+// look has the actor look for room again after a while that grows: the client tells
+// what was written a little before there is room for more, and nothing tells that
+// grants are not used.
+func (w *writer) look() {
+	if w.pause = min(max(2*w.pause, lookAgain), forgetGrants); w.again == nil {
+		w.again = time.AfterFunc(w.pause, func() { w.system.Root.Send(w.pid, look{}) })
+	} else {
+		w.again.Reset(w.pause)
+	}
 }
 
 // flush answers when everything has been written, without holding up the actor.

@@ -206,3 +206,25 @@ func TestAProducerThatIsStoppedSaysWhetherAllIsWritten(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhoWaitsForRoomIsTold asks for all the room that there is while one record after
+// the other is written. The Kafka client is held up when it has told that one is, and
+// has not made room for the next yet.
+func TestWhoWaitsForRoomIsTold(t *testing.T) {
+	b := newBench(t, 1)
+	p := b.producer(client.ProducerOptions{MaxRecords: 1})
+	root := b.system.Root
+	b.system.Root = root.Copy().WithSenderMiddleware(func(next actor.SenderFunc) actor.SenderFunc {
+		return func(ctx actor.SenderContext, to *actor.PID, envelope *actor.MessageEnvelope) {
+			if next(ctx, to, envelope); to.Equal(p.PID()) {
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+	})
+	for range 10 {
+		root.Send(p.PID(), &kgo.Record{Topic: b.topic})
+		if room, err := root.RequestFuture(p.PID(), client.WaitForRoom{}, patience).Result(); room != (client.Room{Records: 1}) {
+			t.Fatalf("%+v, %v", room, err)
+		}
+	}
+}
