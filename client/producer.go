@@ -61,13 +61,13 @@ type (
 	}
 	// Failed says that a record is not written or, if its time ran out, may not be.
 	Failed struct {
-		Record *kgo.Record // nil if the producer has stopped and does not know which
+		Record *kgo.Record // nil if the producer has stopped and does not know which, or none was sent
 		Err    error
 		Cause  Cause // of Err, for switches
 	}
 
 	// WaitForRoom asks for room for at least so many records, 1 if it is less. The
-	// answer, Room, comes when there is.
+	// answer, Room, comes when there is; it is Failed if the producer stops before.
 	WaitForRoom struct{ Records int }
 	// Room says how many records may be sent now.
 	Room struct{ Records int }
@@ -157,6 +157,28 @@ func (d *desk) PostUserMessage(message any) {
 	d.Mailbox.PostUserMessage(message)
 }
 
+// RegisterHandlers has what the actor has not come to when it ends be answered, too.
+func (d *desk) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
+	d.Mailbox.RegisterHandlers(closing{invoker, d.w}, dispatcher)
+}
+
+// closing stands before the actor.
+type closing struct {
+	actor.MessageInvoker
+	w *writer
+}
+
+// InvokeUserMessage gives the actor a message, or answers it if the actor has ended.
+func (c closing) InvokeUserMessage(message any) {
+	select {
+	case <-c.w.ended:
+		_, inner, sender := actor.UnwrapEnvelope(message)
+		c.w.turnAway(inner, sender)
+	default:
+		c.MessageInvoker.InvokeUserMessage(message)
+	}
+}
+
 // writer is the actor. What is above the line is used by everybody who sends.
 type writer struct {
 	system  *actor.ActorSystem
@@ -235,6 +257,19 @@ func (w *writer) answer(sender *actor.PID, answer any) {
 	}
 }
 
+// turnAway answers a request that the actor does not come to any more.
+func (w *writer) turnAway(request any, sender *actor.PID) {
+	if sender == nil {
+		return
+	}
+	switch request.(type) {
+	case WaitForRoom:
+		w.system.Root.Send(sender, &Failed{Err: ErrStopped, Cause: Stopped})
+	case Flush:
+		w.system.Root.Send(sender, Flushed{ErrStopped})
+	}
+}
+
 // Receive is the actor.
 func (w *writer) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
@@ -309,5 +344,8 @@ func (w *writer) stop() {
 		w.system.EventStream.Publish(&Failed{Err: w.unwritten, Cause: Stopped})
 	}
 	w.cl.Close()
+	for _, first := range w.waiters {
+		w.turnAway(WaitForRoom{}, first.sender)
+	}
 	close(w.ended)
 }

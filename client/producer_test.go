@@ -228,3 +228,40 @@ func TestWhoWaitsForRoomIsTold(t *testing.T) {
 		}
 	}
 }
+
+// TestAProducerThatStopsAnswersEverybody stops one that cannot write, while some wait
+// for room, and others ask.
+func TestAProducerThatStopsAnswersEverybody(t *testing.T) {
+	b := newBench(t, 1)
+	unreachable := kgo.Dialer(func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no way") })
+	p := b.producer(client.ProducerOptions{MaxRecords: 1, FlushWithin: 500 * time.Millisecond, Client: []kgo.Opt{unreachable}})
+	record := b.system.Root.RequestFuture(p.PID(), &kgo.Record{Topic: b.topic}, patience)
+	var waiting, flushes []*actor.Future
+	ask := func() {
+		waiting = append(waiting, b.system.Root.RequestFuture(p.PID(), client.WaitForRoom{}, patience))
+		flushes = append(flushes, b.system.Root.RequestFuture(p.PID(), client.Flush{}, patience))
+	}
+	ask()
+	b.system.Root.Stop(p.PID())
+	for range 3 {
+		time.Sleep(50 * time.Millisecond) // so that some come while it waits for what it was sent
+		ask()
+	}
+	if err := p.Stop(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if answer, err := record.Result(); err != nil || answer.(*client.Failed).Cause != client.Stopped {
+		t.Errorf("%+v, %v", answer, err)
+	}
+	for _, w := range waiting {
+		answer, err := w.Result()
+		if failed, ok := answer.(*client.Failed); err != nil || !ok || failed.Cause != client.Stopped {
+			t.Errorf("%+v, %v", answer, err)
+		}
+	}
+	for _, f := range flushes {
+		if answer, err := f.Result(); err != nil {
+			t.Errorf("%+v, %v", answer, err)
+		}
+	}
+}
