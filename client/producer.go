@@ -257,12 +257,15 @@ func (w *writer) answer(sender *actor.PID, answer any) {
 	}
 }
 
-// turnAway answers a request that the actor does not come to any more.
-func (w *writer) turnAway(request any, sender *actor.PID) {
+// turnAway answers what the actor does not come to any more.
+func (w *writer) turnAway(message any, sender *actor.PID) {
+	if r, ok := message.(*kgo.Record); ok {
+		w.write(r, sender)
+	}
 	if sender == nil {
 		return
 	}
-	switch request.(type) {
+	switch message.(type) {
 	case WaitForRoom:
 		w.system.Root.Send(sender, &Failed{Err: ErrStopped, Cause: Stopped})
 	case Flush:
@@ -273,6 +276,8 @@ func (w *writer) turnAway(request any, sender *actor.PID) {
 // Receive is the actor.
 func (w *writer) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
+	case *kgo.Record: // of several messages that were sent as one, which only the mailbox behind the desk takes apart
+		w.write(m, ctx.Sender())
 	case WaitForRoom:
 		w.waiters = append(w.waiters, waiter{ctx.Sender(), int64(min(max(m.Records, 1), w.o.MaxRecords))})
 		w.grant()

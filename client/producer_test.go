@@ -265,3 +265,15 @@ func TestAProducerThatStopsAnswersEverybody(t *testing.T) {
 		}
 	}
 }
+
+// bundle is several messages that are sent as one.
+type bundle []any
+
+func (b bundle) GetMessages() []any { return b }
+
+func TestAProducerTakesRecordsThatComeTogether(t *testing.T) {
+	b := newBench(t, 1)
+	p := b.producer(client.ProducerOptions{})
+	b.system.Root.Send(p.PID(), bundle{&kgo.Record{Topic: b.topic}, &kgo.Record{Topic: b.topic}})
+	b.read(b.topic, 2)
+}
