@@ -107,26 +107,12 @@ func Replay(ctx context.Context, o ReplayOptions) (sent int, err error) {
 	defer cl.Close()
 	left, err := lettersLeft(ctx, cl, group, o.Topic)
 	for err == nil && len(left) > 0 {
-		fetches := cl.PollFetches(ctx)
-		if err = fetches.Err0(); err != nil {
-			break
+		var n int
+		n, err = replaySome(ctx, cl, o, left)
+		sent += n
+		if errors.Is(err, errNoLetters) {
+			err = forgetGone(ctx, cl, group, o.Topic, left)
 		}
-		var back []*kgo.Record
-		fetches.EachRecord(func(r *kgo.Record) {
-			if end, open := left[r.Partition]; !open || r.Offset >= end {
-				return
-			} else if r.Offset == end-1 {
-				delete(left, r.Partition)
-			}
-			if o.Only == nil || o.Only(r) {
-				back = append(back, revive(r))
-			}
-		})
-		if err = cl.ProduceSync(ctx, back...).FirstErr(); err != nil {
-			break
-		}
-		sent += len(back)
-		err = cl.CommitUncommittedOffsets(ctx)
 	}
 	if err != nil {
 		return sent, fmt.Errorf("client: replay %s: %w", o.Topic, err)
@@ -134,9 +120,58 @@ func Replay(ctx context.Context, o ReplayOptions) (sent int, err error) {
 	return sent, nil
 }
 
-// lettersLeft gives the end of each partition in which there are letters that have
-// not gone back.
-func lettersLeft(ctx context.Context, cl *kgo.Client, group, topic string) (map[int32]int64, error) {
+// errNoLetters says that for a while no letters have come.
+var errNoLetters = errors.New("no letters")
+
+// replaySome sends back what one poll brings of the letters that are left, and commits
+// that. What came after them is for the next call.
+func replaySome(ctx context.Context, cl *kgo.Client, o ReplayOptions, left map[int32]span) (sent int, err error) {
+	waitCtx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	fetches := cl.PollFetches(waitCtx)
+	switch err := fetches.Err0(); {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case fetches.NumRecords() == 0 && waitCtx.Err() != nil:
+		return 0, errNoLetters
+	case err != nil && waitCtx.Err() == nil:
+		return 0, err
+	}
+	var back, passed []*kgo.Record
+	fetches.EachRecord(func(r *kgo.Record) {
+		of, open := left[r.Partition]
+		if open && r.Offset >= of.last {
+			delete(left, r.Partition)
+		}
+		if !open || r.Offset > of.last {
+			return
+		}
+		passed = append(passed, r)
+		if o.Only == nil || o.Only(r) {
+			back = append(back, revive(r))
+		}
+	})
+	if err := cl.ProduceSync(ctx, back...).FirstErr(); err != nil {
+		return 0, err
+	}
+	return len(back), cl.CommitRecords(ctx, passed...)
+}
+
+// forgetGone leaves out partitions whose letters are not there any more, or have been
+// sent back by somebody else meanwhile.
+func forgetGone(ctx context.Context, cl *kgo.Client, group, topic string, left map[int32]span) error {
+	now, err := lettersLeft(ctx, cl, group, topic)
+	for p, of := range left {
+		if still, some := now[p]; err == nil && (!some || still.first > of.last) {
+			delete(left, p)
+		}
+	}
+	return err
+}
+
+// lettersLeft gives the first and the last offset of letters that have not gone back, in
+// each partition in which there are some.
+func lettersLeft(ctx context.Context, cl *kgo.Client, group, topic string) (map[int32]span, error) {
 	admin := kadm.NewClient(cl)
 	ends, err := admin.ListEndOffsets(ctx, topic)
 	if err == nil {
@@ -156,7 +191,7 @@ func lettersLeft(ctx context.Context, cl *kgo.Client, group, topic string) (map[
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nothing has gone back
 		return nil, err
 	}
-	left := map[int32]int64{}
+	left := map[int32]span{}
 	ends.Each(func(end kadm.ListedOffset) {
 		from := int64(0)
 		if start, ok := starts.Lookup(topic, end.Partition); ok {
@@ -166,7 +201,7 @@ func lettersLeft(ctx context.Context, cl *kgo.Client, group, topic string) (map[
 			from = max(from, at.At)
 		}
 		if from < end.Offset {
-			left[end.Partition] = end.Offset
+			left[end.Partition] = span{from, end.Offset - 1}
 		}
 	})
 	return left, nil
