@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,13 +21,15 @@ import (
 func (s *subscriber) assign(ctx context.Context, _ *kgo.Client, given map[string][]int32) {
 	<-s.ready
 	committed := s.committedFor(ctx, given)
+	ends := s.endsFor(ctx, given)
 	_, generation := s.cl.GroupMetadata()
+	var begun []*flow
 	for topic, partitions := range given {
 		for _, n := range partitions {
 			f := &flow{s: s, topic: topic, partition: n, lanes: map[string]*lane{}, children: map[string]*lane{}, aside: map[*lane]bool{}}
 			f.ctx, f.stop = context.WithCancel(context.Background())
 			f.assignment = Assignment{s.o.Group, generation, rand.Uint64()}
-			f.front.next, f.front.epoch = -1, -1
+			f.front.next, f.front.epoch, f.saved.offset = -1, -1, -1
 			if at, ok := committed.Lookup(topic, n); ok && at.At >= 0 {
 				f.front.next, f.front.epoch = at.At, at.LeaderEpoch
 				f.saved = saved{at.At, at.Metadata}
@@ -34,6 +38,9 @@ func (s *subscriber) assign(ctx context.Context, _ *kgo.Client, given map[string
 					s.o.Log.Warn().Err(err).Str("topic", topic).Int32("partition", n).Msg("what was acknowledged beyond the committed offset is not known, and comes again")
 				}
 				f.front.skip = beyond
+			} else if end, ok := ends.Lookup(topic, n); ok && end.Err == nil {
+				f.front.next, f.front.epoch = end.Offset, end.LeaderEpoch
+				begun = append(begun, f)
 			}
 			m := spawn{f, make(chan struct{})}
 			s.system.Root.Send(s.parent, m)
@@ -44,6 +51,30 @@ func (s *subscriber) assign(ctx context.Context, _ *kgo.Client, given map[string
 			s.told(Assigned{s.o.Group, topic, n, f.front.next})
 		}
 	}
+	if err := s.commit(ctx, begun); err != nil { // the client begins at its own end
+		s.o.Log.Warn().Err(err).Msg("committing where the group begins")
+	}
+}
+
+// endsFor are the ends of partitions, where a group begins that is to begin there. It
+// commits that: otherwise who has a partition next would begin at a later end, and what
+// was written meanwhile would be for nobody.
+func (s *subscriber) endsFor(ctx context.Context, given map[string][]int32) kadm.ListedOffsets {
+	if s.o.Start != Latest {
+		return nil
+	}
+	topics := slices.Sorted(maps.Keys(given))
+	if len(topics) == 0 {
+		return nil
+	}
+	ends, err := kadm.NewClient(s.cl).ListEndOffsets(ctx, topics...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		s.o.Log.Warn().Err(err).Msg("looking for the ends of partitions")
+	}
+	return ends
 }
 
 // committedFor reads what the group has committed, with the metadata. It is tried

@@ -1,0 +1,45 @@
+package client_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"understudy/client"
+)
+
+// TestAGroupThatBeganAtTheEndMissesNothing has a group begin at the end, and lets a
+// partition in which nothing was written change hands: what is written meanwhile comes to
+// the next member.
+func TestAGroupThatBeganAtTheEndMissesNothing(t *testing.T) {
+	b, done := newBench(t, 3), newBook()
+	before := kgo.Record{Topic: b.topic, Key: []byte("key-0"), Value: []byte("0")} // in one partition
+	if err := b.cl.ProduceSync(t.Context(), &before).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	assigned := make(chan client.Assigned, 10)
+	watch := b.system.EventStream.Subscribe(func(e any) {
+		if e, ok := e.(client.Assigned); ok {
+			assigned <- e
+		}
+	})
+	defer b.system.EventStream.Unsubscribe(watch)
+	o := b.options()
+	o.Start = client.Latest
+	o.Actor = client.Handler(func(_ actor.Context, r *kgo.Record) error { done.enter(r); return nil })
+	s := b.subscribe(o)
+	n := 0
+	until(t, assigned, "all partitions", func(client.Assigned) bool { n++; return n == 3 })
+	b.stop(s)
+	b.writeFrom(1, 20, 10)
+	s = b.subscribe(o)
+	done.await(t, 20)
+	b.stop(s)
+	for key, values := range done.done {
+		if fmt.Sprint(values) != "[1 2]" {
+			t.Errorf("%s: %v", key, values)
+		}
+	}
+}
