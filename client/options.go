@@ -161,7 +161,7 @@ func (o SubscriptionOptions) clientOptions() []kgo.Opt {
 		kgo.ConsumerGroup(o.Group),
 		kgo.ConsumeTopics(o.Topics...),
 		kgo.ConsumeStartOffset(start),
-		kgo.ConsumeResetOffset(start),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // where what was to come next is gone
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(o.SessionTimeout),
 		kgo.RebalanceTimeout(o.DrainWithin + 50*time.Second),

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"understudy/client"
@@ -41,5 +42,27 @@ func TestAGroupThatBeganAtTheEndMissesNothing(t *testing.T) {
 		if fmt.Sprint(values) != "[1 2]" {
 			t.Errorf("%s: %v", key, values)
 		}
+	}
+}
+
+// TestAGroupThatBeganAtTheEndGoesOnWhereTheLogBegins deletes what a group was to read
+// next: it goes on with what there is.
+func TestAGroupThatBeganAtTheEndGoesOnWhereTheLogBegins(t *testing.T) {
+	b, done := newBench(t, 1), newBook()
+	o := b.options()
+	o.Start = client.Latest
+	o.Actor = client.Handler(func(_ actor.Context, r *kgo.Record) error { done.enter(r); return nil })
+	b.write(100, 1)
+	if err := b.admin.CommitAllOffsets(t.Context(), b.group, kadm.Offsets{b.topic: {0: {Topic: b.topic, At: 10, LeaderEpoch: -1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.admin.DeleteRecords(t.Context(), kadm.Offsets{b.topic: {0: {Topic: b.topic, At: 50}}}); err != nil {
+		t.Fatal(err)
+	}
+	s := b.subscribe(o)
+	done.await(t, 50)
+	b.stop(s)
+	if done.done["key-0"][0] != "50" {
+		t.Errorf("began with %s", done.done["key-0"][0])
 	}
 }
