@@ -15,7 +15,7 @@ import (
 
 // Headers of a dead letter, beside the record's own.
 const (
-	HeaderCause     = "dead-letter.cause"     // the last error, as text
+	HeaderCause     = "dead-letter.cause"     // the last error, as text; cut if it is very long
 	HeaderAttempts  = "dead-letter.attempts"  // how often it was delivered
 	HeaderTopic     = "dead-letter.topic"     // where the record came from
 	HeaderPartition = "dead-letter.partition" //
@@ -24,6 +24,10 @@ const (
 )
 
 const deadLetterPrefix = "dead-letter."
+
+// maxCause is how much of the last error goes along, in bytes: a letter must not be too
+// long because of it.
+const maxCause = 4 << 10
 
 // deadLetterTopic is where a record goes that cannot be processed.
 func (o SubscriptionOptions) deadLetterTopic(r *kgo.Record) string {
@@ -58,6 +62,7 @@ func deadLetter(o SubscriptionOptions, d *Delivery, cause error) *kgo.Record {
 	why := "rejected"
 	if cause != nil {
 		why = cause.Error()
+		why = strings.ToValidUTF8(why[:min(len(why), maxCause)], "")
 	}
 	letter := &kgo.Record{Topic: o.deadLetterTopic(r), Key: r.Key, Value: r.Value}
 	for _, h := range r.Headers {
