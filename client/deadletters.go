@@ -51,9 +51,22 @@ func (s *subscriber) bury(d *Delivery, cause error) {
 			it.flow.tell(unburied{})
 		default:
 			s.o.Log.Error().Err(err).Str("topic", letter.Topic).Msg("a dead letter cannot be written; it is tried again")
-			s.after(s.o.Retry.Max, func() { s.bury(d, cause) })
+			go s.buryAgain(d, cause)
 		}
 	})
+}
+
+// buryAgain is bury after a pause, unless the subscription or the assignment ends.
+func (s *subscriber) buryAgain(d *Delivery, cause error) {
+	pause := time.NewTimer(s.o.Retry.Max)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		s.bury(d, cause)
+	case <-s.ctx.Done():
+		d.item.flow.tell(unburied{})
+	case <-d.item.flow.ctx.Done():
+	}
 }
 
 // deadLetter is the record with where it came from and why it is dead.

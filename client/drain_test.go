@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -28,6 +29,31 @@ func TestACauseThatIsVeryLongIsCut(t *testing.T) {
 	}
 	b.stop(s)
 	if at := b.committed(); at != 1 {
+		t.Errorf("committed %d", at)
+	}
+}
+
+// TestStopDoesNotWaitForDeadLettersThatCannotBeWritten stops while it is waited for the
+// next attempt at one.
+func TestStopDoesNotWaitForDeadLettersThatCannotBeWritten(t *testing.T) {
+	b := newBench(t, 1)
+	b.write(1, 1)
+	o := b.options()
+	o.DeadLetters = "no topic can have this name"
+	o.Retry.Max = time.Hour
+	o.DrainWithin = time.Hour
+	rejected := make(chan int, 1)
+	o.Actor = actor.PropsFromFunc(func(ctx actor.Context) {
+		if d, ok := ctx.Message().(*client.Delivery); ok {
+			d.Reject(errors.New("as planned"))
+			rejected <- 1
+		}
+	})
+	s := b.subscribe(o)
+	<-rejected
+	time.Sleep(500 * time.Millisecond) // so that the first attempt has failed
+	b.stop(s)
+	if at := b.committed(); at > 0 {
 		t.Errorf("committed %d", at)
 	}
 }
