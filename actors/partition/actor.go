@@ -297,10 +297,12 @@ func (r *replicaActor) Flushed(m *Machine, end messages.Offset, err error) {
 	r.slot.handle.mail.PostUserMessage(flushed{m, end, err})
 }
 
-// Send has the core ask where to go on, if batches were lost on the way out.
+// Send has the core ask where to go on, if batches were lost on the way out, or news of
+// which the leader would not know that they have not come. What asks or answers is
+// repeated anyway.
 func (r *replicaActor) Send(to messages.BrokerID, m *replica.Message, owner Payload) {
 	h := r.slot.handle
-	if err := r.shared.Cluster.Send(to, h.topicID, h.tp, m, owner); errors.Is(err, link.ErrQueueFull) && len(m.Batches) > 0 {
+	if err := r.shared.Cluster.Send(to, h.topicID, h.tp, m, owner); errors.Is(err, link.ErrQueueFull) && m.Type == replica.TypeAppend && (len(m.Batches) > 0 || m.Probe == 0) {
 		if epoch, known := r.slot.around.up[to]; known {
 			h.mail.PostUserMessage(peerUp{replica.Member{ID: to, Epoch: epoch}})
 		}

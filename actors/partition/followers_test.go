@@ -2,8 +2,11 @@ package partition
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/messages"
@@ -222,5 +225,70 @@ func TestABatchThatWasGivenUpInTheTurnInWhichItCameIsNoRepetition(t *testing.T) 
 	r.wantAnswer(next, 5)
 	if end := r.stage.view.Log.End; end != 9 {
 		t.Errorf("the log ends at %d, want 9", end)
+	}
+}
+
+// forgetful is a cluster in which the next message for another node may be lost.
+type forgetful struct {
+	solitude
+	sent chan replica.Message
+	lose *atomic.Bool
+}
+
+func (f forgetful) Send(_ messages.BrokerID, _ messages.TopicID, _ messages.TopicPartition, m *replica.Message, _ Payload) error {
+	if f.lose.Swap(false) {
+		return link.ErrQueueFull
+	}
+	f.sent <- *m
+	return nil
+}
+
+func (forgetful) Room(CatchUp) int64 { return 1 << 30 }
+
+func (forgetful) Spend(CatchUp, int64) {}
+
+// TestNewsThatFindNoRoomAreSentAgain has the last word on an idle partition, that its
+// records are committed, find the way to the follower's node full.
+func TestNewsThatFindNoRoomAreSentAgain(t *testing.T) {
+	cluster := forgetful{sent: make(chan replica.Message, 100), lose: new(atomic.Bool)}
+	var keeper Keeper
+	tr := plantAs(t, vfs.NewMem(vfs.MemOptions{}), func(s *Shared) {
+		s.Cluster = cluster
+		keeper = Keeper{Shared: s}
+	})
+	tr.registry.PeerUp(replica.Member{ID: 2, Epoch: 1})
+	tr.edit(func(e *metadata.Edit) {
+		both := []messages.BrokerID{1, 2}
+		e.CreateTopic(&metadata.Topic{Name: "orders", ID: someTopic, Partitions: []metadata.Partition{
+			{Replicas: both, ISR: both, Leader: 1, UncleanEpoch: messages.NoEpoch}}})
+	})
+	h := tr.await(someTopic, orders0)
+	acknowledge := func(m replica.Message, end messages.Offset) {
+		ack := replica.Message{Type: replica.TypeAck, Probe: m.Probe, End: end, Durable: end}
+		tr.registry.Deliver(link.NewIncoming(replica.Member{ID: 2, Epoch: 1}, someTopic, 0, ack, func() {}))
+	}
+	reply := make(result, 1)
+	h.Append(&Append{Batches: []batch.Batch{records(2, messages.NoSequence)}, Acks: messages.AcksAll, Reply: reply})
+	for m := range cluster.sent {
+		if len(m.Batches) > 0 {
+			break
+		}
+		acknowledge(m, 0)
+	}
+	cluster.lose.Store(true)
+	acknowledge(replica.Message{}, 2)
+	<-reply
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		keeper.Tick()
+		select {
+		case m := <-cluster.sent:
+			if m.HighWatermark == 2 {
+				return
+			}
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the follower was never told what is committed")
+		}
 	}
 }

@@ -112,7 +112,8 @@ func (l *Link) connTo(id messages.BrokerID) *conn {
 //   - ErrNotConnected: nothing is to be done, Up will come.
 //   - ErrQueueFull: what follows for the partition will not fit at the follower.
 //     If the message had batches, give the leader's core PeerUp with its next
-//     input, so that it asks where to go on rather than waiting for its timer.
+//     input, so that it asks where to go on rather than waiting for its timer; also
+//     if it was of TypeAppend and asked nothing, since nobody would miss it.
 //   - ErrTooLarge: the other node's MaxPayload is too small.
 //   - ErrTooNew: the other node's version does not know such a message.
 //
