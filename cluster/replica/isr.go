@@ -11,7 +11,9 @@ const retryChange = 1000
 
 // arrange matches what is kept of followers to the assignment. Whatever change
 // of the in-sync set was asked for before is granted with it or void: the
-// controller grants only what builds on its newest revision.
+// controller grants only what builds on its newest revision. Those that are not in
+// sync are asked again: of the revisions in between that have not been heard of, one
+// may have moved the replica away and the next have brought it back, with nothing.
 func (r *Replica) arrange() {
 	l := &r.lead
 	a := &r.assignment
@@ -39,6 +41,9 @@ func (r *Replica) arrange() {
 			f.lagging, f.lost, f.failed, f.joining, f.markTime = false, false, false, false, 0
 		}
 		f.isr, f.proposed = isr, false
+		if !isr && !f.down {
+			f.question(f.known(r.end))
+		}
 	}
 }
 

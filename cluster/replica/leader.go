@@ -301,6 +301,9 @@ func (r *Replica) receiveAck(f *progress, m *Message, fresh bool) {
 		r.event(Ignored{From: f.id, What: m.String(), Why: "log end is " + strconv.FormatInt(r.end, 10)})
 		return
 	}
+	if !fresh && !f.streaming && f.appended == messages.NoOffset {
+		return // not said by the replica that is there now, perhaps
+	}
 	if fresh {
 		has := max(m.End, min(m.LogStart, r.end)) // what it has deleted, nobody misses
 		r.regress(f, has)
@@ -338,7 +341,7 @@ func (r *Replica) regress(f *progress, end messages.Offset) {
 // goBack asks a follower again, at the place where its log may agree, or begins
 // to send where nothing is left to be asked about. A member that says hello is
 // always asked, since only the answer to a question can prove that it has lost
-// what is committed.
+// what is committed, and so is one that has acknowledged anything.
 func (r *Replica) goBack(f *progress, m *Message) {
 	epoch, end := r.epochs.upTo(m.AgreeEpoch, r.start, r.end)
 	next := min(m.AgreeEnd, end)
@@ -349,7 +352,7 @@ func (r *Replica) goBack(f *progress, m *Message) {
 	case f.down:
 	case m.Type == TypeHello && !f.streaming && f.probe != 0 && next == f.next:
 		f.ask = true // whether or not it has been heard
-	case next == r.start && r.start < r.end && (m.Type == TypeReject || !f.isr):
+	case next == r.start && r.start < r.end && (m.Type == TypeReject || !f.isr && f.appended == messages.NoOffset):
 		f.stream(r.start)
 	default:
 		f.question(next)

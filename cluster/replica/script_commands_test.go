@@ -42,6 +42,7 @@ func init() {
 		"restart":   cmdRestart,   // restart ID: its broker starts again and reads the metadata
 		"fail":      cmdFail,      // fail ID: the replica fails, and tells its leader so
 		"reopen":    cmdReopen,    // reopen ID: the replica fails, loses what was not flushed, and is opened again by the same broker
+		"replace":   cmdReplace,   // replace ID [told=1,2]: the replica moves away, which some are told, and comes back empty at the same start of its broker
 		"down":      cmdDown,      // down ID: all others are told that the node is down
 		"up":        cmdUp,        // up ID: all others are told that it can be reached
 		"cut":       cmdCut,       // cut LINK: everything on it is lost
@@ -291,6 +292,24 @@ func cmdReopen(s *script, c call) {
 	s.cutPower(n, 0)
 	s.printf("%d has log [%d,%d)", n.id, n.disk.start, n.disk.end)
 	s.open(n, led)
+	s.ctl.tell(n)
+}
+
+func cmdReplace(s *script, c call) {
+	n, meta := c.node(0), &s.ctl.meta
+	s.lossy = true // as the leader sees it, for whom it is the same replica
+	n.r.Stop(messages.E("close", messages.NotLeader, "", nil))
+	s.perform(n)
+	n.disk = disk{}
+	s.open(n, messages.NoEpoch)
+	all, away := meta.Replicas, func(id messages.BrokerID) bool { return id == n.id }
+	meta.Replicas, meta.ISR = slices.DeleteFunc(slices.Clone(all), away), slices.DeleteFunc(slices.Clone(meta.ISR), away)
+	meta.Revision++
+	for _, id := range c.ids("told") {
+		s.ctl.tell(s.node(id))
+	}
+	meta.Replicas = all
+	meta.Revision++
 	s.ctl.tell(n)
 }
 
