@@ -67,15 +67,15 @@ func TestReplicatedAppendAllocatesItsViewAlone(t *testing.T) {
 	builder.Add(500, nil, make([]byte, 16<<10))
 	reply := &counted{}
 	a := &Append{Batches: []batch.Batch{builder.Build(nil)}, Acks: messages.AcksAll, Reply: reply}
-	end, probe := messages.Offset(0), uint32(1) // the first question to each follower
+	end, probes := messages.Offset(0), []uint32{1, 2} // the first question to each follower
 	acknowledge := func() {
-		for _, id := range ids[1:] {
-			m.Receive(id, &replica.Message{Type: replica.TypeAck, Epoch: 3, BrokerEpoch: 1, End: end, Durable: end, Probe: probe})
+		for i, id := range ids[1:] {
+			m.Receive(id, &replica.Message{Type: replica.TypeAck, Epoch: 3, BrokerEpoch: 1, End: end, Durable: end, Probe: probes[i]})
 		}
 		settle()
 	}
 	acknowledge()
-	probe = 0
+	clear(probes)
 	appended := 0
 	one := func() {
 		m.Append(a)
