@@ -16,7 +16,7 @@ import (
 )
 
 // slot is what stays of a local replica when its actor is restarted. Only the
-// actor touches it once it has been spawned, but for retired and moved.
+// actor touches it from when it is spawned until it has ended, but for retired and moved.
 type slot struct {
 	handle     *Handle
 	assignment metadata.Partition
@@ -24,7 +24,7 @@ type slot struct {
 	led        messages.LeaderEpoch // newest epoch that an earlier incarnation may have led
 	trusted    messages.Offset      // after a failed sync nothing from here on may be believed; NoOffset otherwise
 	claimed    bool                 // the directory is known not to be an earlier topic's
-	left       *remains             // of the last incarnation, if its log was not closed yet; else nil
+	left       *remains             // of the last incarnation, or of another replica before it, if its log was not closed yet; else nil
 	unmarked   bool                 // the directory does not say yet whose it is
 	around     surroundings         // what the replica was told of other nodes
 	retired    atomic.Bool          // set before the actor is stopped for good: its log is to be deleted

@@ -61,12 +61,19 @@ func (l *remains) close() {
 	close(l.closed)
 }
 
+func (l *remains) isClosed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // trusted is up to where the log on disk may be believed, or NoOffset if all of it
 // may; ok is false if the log is not closed yet.
 func (l *remains) trusted() (end messages.Offset, ok bool) {
-	select {
-	case <-l.closed:
-	default:
+	if !l.isClosed() {
 		return messages.NoOffset, false
 	}
 	if l.suspect || l.pending && l.log.Err() != nil {

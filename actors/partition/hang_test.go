@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/messages"
 	"understudy/messages/batch"
+	"understudy/persistence/segment"
 	"understudy/persistence/vfs"
 )
 
@@ -32,6 +34,7 @@ type hanging struct {
 	clock  atomic.Int64
 	heard  chan replica.Resignation
 	keeper Keeper
+	shared *Shared
 }
 
 func plantHanging(t *testing.T) *hanging {
@@ -41,7 +44,7 @@ func plantHanging(t *testing.T) *hanging {
 		s.Tuning.DiskTimeout = 1000
 		s.Stage.Clock = h.clock.Load
 		s.Cluster = resigning{heard: h.heard}
-		h.keeper.Shared = s
+		h.keeper.Shared, h.shared = s, s
 	})
 	go func() { // a replica that fails again and again is nobody's news
 		for t.Context().Err() == nil {
@@ -169,6 +172,44 @@ func TestAWriteThatHangsFailsTheReplica(t *testing.T) {
 	<-answer
 	if got := h.append(h.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil {
 		t.Errorf("with the disk back: %+v", got)
+	}
+}
+
+// TestWhatADiskOwesIsNotForTheNextTopic has a topic deleted and made anew while the disk
+// hangs with the old one's sync, and answer then: what the old log does after that, by the
+// names of its files, must not be done to the new one's.
+func TestWhatADiskOwesIsNotForTheNextTopic(t *testing.T) {
+	h := plantHanging(t)
+	h.shared.Files = segment.NewFiles(1)
+	h.createTopic("orders", someTopic, 1)
+	old := h.await(someTopic, orders0)
+	for range 5 {
+		h.append(old, records(9, messages.NoSequence))
+	}
+	gate, answer := h.hang(old, vfs.OpSync, nil)
+	h.patience(answer)
+	h.edit(func(e *metadata.Edit) { e.DeleteTopic("orders") })
+	next := messages.TopicID{9}
+	h.createTopic("orders", next, 1)
+	serving := make(chan *Handle, 1)
+	go func() { serving <- h.await(next, orders0) }()
+	var fresh *Handle
+	select {
+	case fresh = <-serving:
+		h.append(fresh, records(1, messages.NoSequence))
+		close(gate)
+		time.Sleep(50 * time.Millisecond) // for what the old log does
+	case <-time.After(200 * time.Millisecond): // it waits for the disk
+		close(gate)
+		fresh = <-serving
+		h.append(fresh, records(1, messages.NoSequence))
+	}
+	h.disk.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "orders-0/*", Times: 1, Err: errors.New("input/output error")})
+	if got := h.append(fresh, records(1, messages.NoSequence)); got.Err == nil {
+		t.Fatal("a write that failed was answered")
+	}
+	if got := h.append(h.await(next, orders0), records(1, messages.NoSequence)); got.Err != nil || got.Base != 1 {
+		t.Errorf("opened again: %+v, want offset 1", got)
 	}
 }
 

@@ -24,6 +24,7 @@ type Supervisor struct {
 	ending   bool // what ends now is not started again, whatever still waits in the mailbox
 	children map[messages.TopicPartition]*child
 	byPID    map[string]*child
+	left     map[messages.TopicPartition]*remains // of who has ended, if a hung disk still owed an answer then
 }
 
 // child is one replica's actor and what is to come after it.
@@ -37,7 +38,7 @@ type child struct {
 func Props(shared *Shared, cell *metadata.Cell, restarts *supervision.Backoff) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &Supervisor{shared: shared, cell: cell,
-			children: map[messages.TopicPartition]*child{}, byPID: map[string]*child{}}
+			children: map[messages.TopicPartition]*child{}, byPID: map[string]*child{}, left: map[messages.TopicPartition]*remains{}}
 	}, actor.WithSupervisor(restarts))
 }
 
@@ -137,7 +138,11 @@ func (s *Supervisor) place(c actor.Context, tp messages.TopicPartition, id messa
 	}
 }
 
+// spawn starts a replica's actor. As long as the log of one before is not closed, which
+// goes by the same names, it does not open its own.
 func (s *Supervisor) spawn(c actor.Context, sl *slot) {
+	sl.left = s.left[sl.handle.tp]
+	delete(s.left, sl.handle.tp)
 	props := actor.PropsFromProducer(func() actor.Actor { return &replicaActor{shared: s.shared, slot: sl} },
 		actor.WithMailbox(func() actor.Mailbox { return sl.handle.mail }))
 	props.Configure(s.shared.Stage.options(sl.handle.tp)...)
@@ -197,6 +202,9 @@ func (s *Supervisor) ended(c actor.Context, pid *actor.PID) {
 	delete(s.byPID, pid.Id)
 	delete(s.children, ch.slot.handle.tp)
 	s.shared.Registry.remove(ch.slot.handle)
+	if left := ch.slot.left; left != nil && !left.isClosed() {
+		s.left[ch.slot.handle.tp] = left
+	}
 	if ch.next != nil && !s.ending {
 		s.spawn(c, ch.next)
 	}
