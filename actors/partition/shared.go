@@ -3,6 +3,7 @@ package partition
 import (
 	"github.com/rs/zerolog"
 
+	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/cluster/topicconfig"
@@ -54,11 +55,22 @@ type Cluster interface {
 	Event(messages.TopicPartition, replica.Event)
 }
 
+// drop drops what another node has sent. A replica says hello when it is open; until then
+// what is said to it would hold memory that the other node needs to speak to others here.
+func drop(message any) bool {
+	in, ok := message.(*link.Incoming)
+	if ok {
+		in.Release()
+	}
+	return ok
+}
+
 // newSlot makes what stays of a replica between its actor's restarts. A broker
 // that starts has every epoch it led ended by its registration, so that what the
 // metadata says afterwards is an epoch that nobody has led.
 func (s *Shared) newSlot(tp messages.TopicPartition, id messages.TopicID, p metadata.Partition, settings topicconfig.Settings) *slot {
 	h := newHandle(tp, id, &s.Log)
 	h.pause = s.Stage.Pause
+	h.mail.Divert(drop) // until the log is open
 	return &slot{handle: h, assignment: p, settings: settings, led: messages.NoEpoch, trusted: messages.NoOffset}
 }

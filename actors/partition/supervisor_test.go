@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"understudy/actors/supervision"
+	"understudy/cluster/link"
 	"understudy/cluster/metadata"
 	"understudy/cluster/replica"
 	"understudy/cluster/topicconfig"
@@ -293,6 +294,34 @@ func TestAReplicaThatLeavesTakesItsCheckpointAlong(t *testing.T) {
 	move(1, 2)
 	if got := tr.append(tr.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil || got.Base != 0 {
 		t.Errorf("a replica that is here again answered %+v, want offset 0", got)
+	}
+}
+
+// TestWhatComesBeforeALogIsOpenIsNotKept has other nodes speak to a replica that waits to
+// be opened. What they may send to this node is bounded, for all replicas together.
+func TestWhatComesBeforeALogIsOpenIsNotKept(t *testing.T) {
+	var opening chan struct{}
+	tr := plantAs(t, vfs.NewMem(vfs.MemOptions{}), func(s *Shared) { opening = s.Opening })
+	for range cap(opening) {
+		opening <- struct{}{} // others are being opened
+	}
+	tr.createTopic("orders", someTopic, 1)
+	for tr.registry.Lookup(orders0) == nil {
+		runtime.Gosched()
+	}
+	released := make(chan struct{})
+	m := replica.Message{Type: replica.TypeAppend, Epoch: 1, PrevEpoch: messages.NoEpoch, Probe: 1}
+	tr.registry.Deliver(link.NewIncoming(replica.Member{ID: 2, Epoch: 1}, someTopic, 0, m, func() { close(released) }))
+	select {
+	case <-released:
+	case <-time.After(time.Second):
+		t.Error("a message is kept until the log is open")
+	}
+	for range cap(opening) {
+		<-opening
+	}
+	if got := tr.append(tr.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil {
+		t.Error(got.Err)
 	}
 }
 
