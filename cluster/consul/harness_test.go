@@ -83,7 +83,7 @@ func (n *node) session(ctx context.Context) (Session, error) {
 		check := fmt.Sprint("node-", n.id)
 		c := n.o.Client
 		err := c.API().Agent().ServiceRegister(&api.AgentServiceRegistration{
-			ID: check, Name: "test", Check: &api.AgentServiceCheck{CheckID: check, TTL: "100h", Status: api.HealthPassing},
+			ID: check, Name: "test", Meta: map[string]string{"told": newWriter()}, Check: &api.AgentServiceCheck{CheckID: check, TTL: "100h", Status: api.HealthPassing},
 		})
 		if err != nil {
 			return Session{}, err

@@ -8,7 +8,7 @@
 //
 //	service  understudy, id understudy-<cluster>-<node>
 //	tags     cluster-<name>  rack-<rack>  controller
-//	meta     cluster  node  epoch  link  admin  rack  version
+//	meta     cluster  node  epoch  link  admin  rack  version  told
 //	check    understudy-<cluster>-<node>, TTL 2 s, passed four times as often
 //	session  understudy-<cluster>-<node>, on the check, TTL 10 s
 //	key      understudy/<cluster>/ids/nodes/<node>: who has the id

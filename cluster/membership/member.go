@@ -227,8 +227,10 @@ func (m *Member) call(op string, limit time.Duration, f func(context.Context) er
 	return err
 }
 
-// service is how the node is registered.
+// service is how the node is registered. No two registrations are the same: an agent
+// takes what it has been told before for known to the servers, whether it is or not.
 func (m *Member) service(n Node) *api.AgentServiceRegistration {
+	told := time.Now().UTC().Format(time.RFC3339Nano)
 	tags := []string{clusterTag(m.o.Cluster)}
 	if n.Rack != "" {
 		tags = append(tags, "rack-"+n.Rack)
@@ -241,9 +243,10 @@ func (m *Member) service(n Node) *api.AgentServiceRegistration {
 		Meta: map[string]string{
 			"cluster": m.o.Cluster, "node": itoa(n.ID), "epoch": itoa(int64(n.Epoch)),
 			"link": n.Link, "admin": n.Admin, "rack": n.Rack, "version": n.Version,
+			"told": told,
 		},
 		Check: &api.AgentServiceCheck{
-			CheckID: m.id, Name: "passed by the broker", TTL: m.o.TTL.String(), Status: api.HealthPassing,
+			CheckID: m.id, Name: "passed by the broker", Notes: "told " + told, TTL: m.o.TTL.String(), Status: api.HealthPassing,
 			DeregisterCriticalServiceAfter: m.o.DeregisterAfter.String(),
 		},
 	}

@@ -310,3 +310,29 @@ func TestABrokerWaitsForALeader(t *testing.T) {
 		t.Errorf("it says %+v", b.state(t))
 	}
 }
+
+// TestServersForgetANode: the servers forget what its agent takes for known to them. The
+// agent would look again after a minute or two.
+func TestServersForgetANode(t *testing.T) {
+	a := newAgent(t, "-server", "-bootstrap-expect=1")
+	a.start(t)
+	a.ready(t)
+	n := (&cluster{t: t, agent: a, name: "forgotten"}).node(1)
+	first := n.session()
+	for range 3 {
+		gone := &api.CatalogDeregistration{Node: a.name, ServiceID: "understudy-forgotten-1"}
+		_, err := a.api(t).Catalog().Deregister(gone, nil)
+		must(t, err)
+		begun := time.Now()
+		<-first.Gone
+		first = n.session()
+		if ids := n.list(); len(ids) != 1 {
+			t.Errorf("%v are listed", ids)
+		}
+		took := time.Since(begun)
+		t.Logf("a new session after %v", took.Round(time.Millisecond))
+		if took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}
+}

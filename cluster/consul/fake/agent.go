@@ -29,6 +29,7 @@ type registration struct {
 
 	check check
 	timer *time.Timer
+	told  string // what the agent was told, word for word
 }
 
 type check struct {
@@ -60,18 +61,21 @@ func (s *Server) register(a *answer, r *http.Request, _ string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	reg := &registration{ID: want.ID, Service: want.Name, Tags: want.Tags, Meta: want.Meta, Port: want.Port, Address: want.Address}
+	reg := &registration{ID: want.ID, Service: want.Name, Tags: want.Tags, Meta: want.Meta, Port: want.Port, Address: want.Address, told: string(body)}
 	reg.check = check{Node: node, CheckID: want.Check.CheckID, Name: want.Check.Name, Status: want.Check.Status, ServiceID: want.ID, ttl: ttl}
 	if reg.check.Status == "" {
 		reg.check.Status = critical
 	}
-	if old := s.agent[want.ID]; old != nil {
+	old := s.agent[want.ID]
+	if old != nil {
 		old.timer.Stop()
 		reg.check.Status = old.check.Status // registering again says nothing about health
 	}
 	reg.timer = time.AfterFunc(ttl, func() { s.expireCheck(reg) })
 	s.agent[want.ID] = reg
-	s.sync(reg)
+	if old == nil || old.told != reg.told { // what it has been told before it takes for known to the servers
+		s.sync(reg)
+	}
 	a.WriteHeader(http.StatusOK)
 }
 
