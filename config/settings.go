@@ -184,7 +184,7 @@ var topicSettings = []*Setting{
 		Doc:   "How hard to compress where compression.type is zstd.",
 		field: func(c *Config) any { return &c.Topics.ZstdLevel }},
 	{Key: "message.max.bytes", Group: groupTopics, Type: Size, Default: "1048588", Min: 1, Max: 1 * gib, Topic: "max.message.bytes",
-		Doc:   "The largest batch of records that is taken, as compressed by the producer.",
+		Doc:   "The largest batch of records that is taken, as compressed by the producer, and by the broker where compression.type has it do so.",
 		field: func(c *Config) any { return &c.Topics.MaxMessageBytes }},
 	{Key: "log.message.timestamp.type", Group: groupTopics, Type: Choice, Default: "CreateTime", Topic: "message.timestamp.type",
 		Choices: []string{"CreateTime", "LogAppendTime"},

@@ -152,6 +152,9 @@ func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression, lim b
 		return b, nil
 	}
 	again, err := codec.Recompress(b, wanted.Codec, wanted.Level, unpackLimit)
+	if err == nil && lim.MaxBytes > 0 && len(again) > lim.MaxBytes {
+		return nil, messages.E("produce", messages.MessageTooLarge, "", fmt.Errorf("%d bytes as %v, the limit is %d", len(again), wanted.Codec, lim.MaxBytes))
+	}
 	if err == nil && &again[0] != &b[0] {
 		p.packed += int64(len(again))
 		p.broker.deps.Pool.Budget().Force(int64(len(again)))

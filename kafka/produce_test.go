@@ -364,7 +364,7 @@ func TestABatchWithoutMaxTimestampIsBoundToo(t *testing.T) {
 func TestWhatWasUnpackedIsCharged(t *testing.T) {
 	const size = 1 << 20
 	f := newFakeCluster(t)
-	f.create("plain", 1, map[string]string{"compression.type": "uncompressed"})
+	f.create("plain", 1, map[string]string{"compression.type": "uncompressed", "max.message.bytes": "2000000"})
 	h := serve(t, f, nil)
 	h.at("plain", 0).hold = true
 	small, err := codec.Recompress(makeBatch(1, size), batch.Gzip, -1, 2*size)
@@ -382,4 +382,21 @@ func TestWhatWasUnpackedIsCharged(t *testing.T) {
 	}
 	h.at("plain", 0).release(nil)
 	c.receive(req, corr)
+}
+
+// TestWhatIsStoredIsBoundToo: a batch can be larger as the topic wants it stored.
+func TestWhatIsStoredIsBoundToo(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("plain", 1, map[string]string{"compression.type": "uncompressed", "max.message.bytes": "10000"})
+	f.create("asproduced", 1, map[string]string{"max.message.bytes": "10000"})
+	c := serve(t, f, nil).dial(t)
+	for topic, want := range map[string]int16{"plain": kerr.MessageTooLarge.Code, "asproduced": 0} {
+		small, err := codec.Recompress(makeBatch(1, 20_000), batch.Gzip, -1, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := producePart(c, produceReq(9, -1, topic, 0, small)); p.ErrorCode != want {
+			t.Errorf("%s: %v", topic, kerr.ErrorForCode(p.ErrorCode))
+		}
+	}
 }

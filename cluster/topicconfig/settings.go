@@ -16,7 +16,7 @@ type Settings struct {
 	TimestampType      batch.TimestampType
 	TimestampBeforeMax int64 // how far a record's time may lie behind the broker's, ms
 	TimestampAfterMax  int64 // and ahead, ms
-	MaxMessageBytes    int32 // of one batch, as it comes
+	MaxMessageBytes    int32 // of one batch, as it comes and as it is stored
 	MinInsyncReplicas  int
 	UncleanElection    bool
 	WriteCaching       bool

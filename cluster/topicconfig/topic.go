@@ -51,7 +51,7 @@ var Topic = newTable("topic setting", append(throttles(), []Setting{
 		Doc: "The longest that a record of a compacted topic stays uncompacted, in milliseconds.",
 		set: func(s *Settings, v value) { s.MaxCompactionLagMs = v.num }},
 	{Name: "max.message.bytes", Broker: "message.max.bytes", Type: Int, Default: "1048588", rule: between{0, maxInt},
-		Doc: "The largest batch that is taken, in bytes as it comes.",
+		Doc: "The largest batch that is taken, in bytes, as it comes and as it is stored.",
 		set: func(s *Settings, v value) { s.MaxMessageBytes = int32(v.num) }},
 	{Name: "message.timestamp.after.max.ms", Broker: "log.message.timestamp.after.max.ms", Type: Long, Default: "3600000", rule: between{0, maxLong},
 		Doc: "How far a record's time may lie ahead of the broker's, in milliseconds. Without meaning for LogAppendTime.",
