@@ -223,6 +223,9 @@ func (c *Client) send(cmd command, done func(error)) {
 // do sends a command and waits for its answer. The result fields of cmd may be
 // read only if the error is nil.
 func (c *Client) do(ctx context.Context, cmd command) error {
+	if err := ctx.Err(); err != nil { // or else chance would decide whether it is sent
+		return c.c.timedOut(err)
+	}
 	select {
 	case c.c.credits <- struct{}{}:
 	case <-ctx.Done():

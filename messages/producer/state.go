@@ -235,6 +235,9 @@ func (s *State) All() iter.Seq[Info] {
 	}
 }
 
+// Has reports whether a producer has written, and has not been away for too long.
+func (s *State) Has(id messages.ProducerID) bool { return s.entries[id] != nil }
+
 // LastBatches yields for each producer the last offset of the newest batch that
 // is remembered of it: what a log must keep, so that the producer's next batch can
 // be told from one out of order when the state is read from the log again.

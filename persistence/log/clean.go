@@ -9,6 +9,7 @@ import (
 
 	"understudy/cluster/replica"
 	"understudy/messages"
+	"understudy/messages/producer"
 	"understudy/persistence/compact"
 	"understudy/persistence/segment"
 )
@@ -140,21 +141,21 @@ func (l *Log) BeginClean(nowMs int64, hw messages.Offset, keepTombstones bool) (
 	if err := l.touch(); err != nil {
 		return nil, err
 	}
-	producers, err := l.loadProducers()
-	if err != nil {
-		return nil, err
-	}
 	settings := l.current()
 	n, err := l.cleanable(nowMs, hw, settings)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cleaning{stopped: make(chan struct{}), ended: make(chan struct{})}
 	end, epochs := l.segmentEnd(n-1), l.epochs
+	last, err := l.lastBatches(end)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cleaning{stopped: make(chan struct{}), ended: make(chan struct{})}
 	c.Job = compact.Job{
 		Dir: l.dir, Segments: slices.Clone(l.segs[:n]),
 		Dirty: min(max(l.cleaned, l.segs[0].Base()), end), End: end, Keep: l.end - 1,
-		Last:    maps.Collect(producers.LastBatches()),
+		Last:    last,
 		EpochOf: func(offset messages.Offset) messages.LeaderEpoch { return epochOf(epochs, offset) },
 		Now:     nowMs, TombstonesFor: settings.DeleteRetentionMs, KeepTombstones: keepTombstones,
 		Limit: settings.SegmentBytes, IndexInterval: int64(settings.IndexIntervalBytes),
@@ -162,6 +163,23 @@ func (l *Log) BeginClean(nowMs int64, hw messages.Offset, keepTombstones bool) (
 	}
 	l.cleaning = c
 	return c, nil
+}
+
+// lastBatches are the last offsets of the last batches before an offset, of each producer
+// that is known. What follows does not count: it may not be committed, and whoever is
+// sent this log, and then takes the rest back, has to know the producers all the same.
+func (l *Log) lastBatches(before messages.Offset) (map[messages.ProducerID]messages.Offset, error) {
+	now, err := l.loadProducers()
+	if err != nil {
+		return nil, err
+	}
+	then := producer.New()
+	if _, path, err := l.readProducers(then, before); err != nil {
+		return nil, l.fail("compact", path, err)
+	}
+	last := maps.Collect(then.LastBatches())
+	maps.DeleteFunc(last, func(id messages.ProducerID, _ messages.Offset) bool { return !now.Has(id) })
+	return last, nil
 }
 
 // epochOf is the leader epoch of the record at an offset.

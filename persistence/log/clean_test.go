@@ -192,6 +192,34 @@ func TestTheLastOfEveryKeyStays(t *testing.T) {
 	}
 }
 
+// TestAProducersLastCommittedBatchStays compacts a log at whose end a producer has written
+// what is not committed. A replica may be sent the log as it is then, and have to take back
+// the end: of the producer it must know all that was committed.
+func TestAProducersLastCommittedBatchStays(t *testing.T) {
+	l, m := open(t, compacted(vfs.NewMem(vfs.MemOptions{}), 1000), nil), newMaker()
+	m.keys = 1
+	write := func(id messages.ProducerID) {
+		m.producer = id
+		appendAll(t, l, m.batch(1))
+	}
+	write(7)
+	last := l.End() - 1
+	for len(l.segs) < 4 {
+		write(messages.NoProducerID)
+	}
+	committed := l.segs[3].Base()
+	write(7)
+	flushed(t, l)
+	mustClean(t, l, m.timestamp, committed)
+	all, err := copyAll(l.Publish(l.End()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(all, func(b batch.Batch) bool { return b.ProducerID() == 7 && b.LastOffset() == last }) {
+		t.Errorf("nothing is left of the producer's batch at %d", last)
+	}
+}
+
 // compareCompacted checks a compacted log against all that was ever written to it.
 func compareCompacted(t *testing.T, l *Log, written []batch.Batch, now int64, when string) {
 	t.Helper()

@@ -111,7 +111,7 @@ func TestProducersOutliveTheirRecords(t *testing.T) {
 			disk = disk.Cut(vfs.LoseAll, nil)
 			o.FS = disk
 		}
-		l = open(t, o, nil)
+		open(t, o, nil)
 		disk = disk.Cut(vfs.LoseAll, nil)
 		o.FS = disk
 		l = open(t, o, nil)
