@@ -52,17 +52,12 @@ func (m *most) see(n int64) {
 	}
 }
 
-// lasting is a registry from which nothing goes, so that it can be asked afterwards.
-type lasting struct{ *prometheus.Registry }
-
-func (lasting) Unregister(prometheus.Collector) bool { return false }
-
 // hotOptions are for few records in flight, which are measured.
 func (b *bench) hotOptions() (o client.SubscriptionOptions, look func(name string) int64) {
 	registry := prometheus.NewRegistry()
 	o = b.options()
 	o.MaxRecords = 400
-	o.Metrics = lasting{registry}
+	o.Metrics = registry
 	return o, func(name string) int64 { return int64(gauge(b.T, registry, "understudy_client_"+name)) }
 }
 

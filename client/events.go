@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,17 +96,31 @@ func newMetrics(s *subscriber) (metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{m.delivered, m.panics, m.retries, m.dead, lagCollector{s, labels}} {
-		if err := s.o.Metrics.Register(c); err != nil {
+		mine := collector{c, s}
+		err := s.o.Metrics.Register(mine)
+		if before := (prometheus.AlreadyRegisteredError{}); errors.As(err, &before) {
+			if last, ok := before.ExistingCollector.(collector); ok && last.s.stopped.Load() {
+				s.o.Metrics.Unregister(last)
+				err = s.o.Metrics.Register(mine)
+			}
+		}
+		if err != nil {
 			m.end(s.o.Metrics)
 			return m, err
 		}
-		m.registered = append(m.registered, c)
+		m.registered = append(m.registered, mine)
 	}
 	return m, nil
 }
 
-// end takes the metrics out of their registry, so that a later subscription of the
-// group can have its own there.
+// collector is a metric of a subscription. When that has stopped, the metric stays in the
+// registry until another subscription of the group takes its place.
+type collector struct {
+	prometheus.Collector
+	s *subscriber
+}
+
+// end takes the metrics of a subscription that could not be begun out of the registry.
 func (m metrics) end(registry prometheus.Registerer) {
 	for _, c := range m.registered {
 		registry.Unregister(c)

@@ -94,7 +94,7 @@ type SubscriptionOptions struct {
 	DrainWithin time.Duration
 
 	Log     zerolog.Logger        // the zero value writes nothing
-	Metrics prometheus.Registerer // has the metrics until the subscription has stopped; nil: none
+	Metrics prometheus.Registerer // has the metrics until another subscription of the group has its own there; nil: none
 	// Client adds to what the Kafka client is made with, such as TLS and SASL.
 	Client []kgo.Opt
 }

@@ -39,6 +39,7 @@ type subscriber struct {
 	pool    pool // of goroutines that the actors run on
 	metrics metrics
 	aside   atomic.Int64 // records that were put aside
+	stopped atomic.Bool  // its metrics may make room for another's
 	pressed time.Time    // when there was last too little room; of who polls
 
 	ctx  context.Context // of polls
@@ -124,7 +125,7 @@ func (s *subscriber) shutDown(ctx context.Context) error {
 	}
 	s.cl.Close()
 	err = errors.Join(err, s.end(ctx, s.parent))
-	s.metrics.end(s.o.Metrics)
+	s.stopped.Store(true)
 	return err
 }
 

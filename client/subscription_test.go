@@ -57,13 +57,13 @@ func TestFailuresKeepTheOrder(t *testing.T) {
 	o.Metrics = registry
 	s := b.subscribe(o)
 	done.await(t, 2000)
-	if families, err := registry.Gather(); err != nil || len(families) < 5 {
-		t.Errorf("%d metrics, %v", len(families), err)
-	}
 	b.stop(s)
 	done.inOrder(t, 20, 100)
 	if n := b.committed(); n != 2000 {
 		t.Errorf("committed %d", n)
+	}
+	if families, err := registry.Gather(); err != nil || len(families) < 5 {
+		t.Errorf("%d metrics, %v", len(families), err)
 	}
 }
 
@@ -320,9 +320,9 @@ func TestSubscribeSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestASubscriptionTakesItsMetricsAlong subscribes twice with the same metrics registry,
+// TestMetricsMakeRoomForTheNextSubscription subscribes twice with the same metrics registry,
 // one subscription after the other.
-func TestASubscriptionTakesItsMetricsAlong(t *testing.T) {
+func TestMetricsMakeRoomForTheNextSubscription(t *testing.T) {
 	b := newBench(t, 1)
 	o := b.options()
 	o.Actor = client.Handler(func(actor.Context, *kgo.Record) error { return nil })
