@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"understudy/messages"
@@ -19,6 +18,9 @@ import (
 //	3 1207
 const epochFileName = "leader-epoch-checkpoint"
 
+// maxEpochFile is how large that file may be, in bytes: more than half a million epochs.
+const maxEpochFile = 16 << 20
+
 type epochStart struct {
 	epoch messages.LeaderEpoch
 	start messages.Offset
@@ -26,7 +28,7 @@ type epochStart struct {
 
 // epochFile checks the file against the epochs of the batches.
 func (v *verifier) epochFile(path string) {
-	content, err := os.ReadFile(path)
+	content, err := readFile(path, maxEpochFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.report.Notes = append(v.report.Notes, path+" is missing")
 		return

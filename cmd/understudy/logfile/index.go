@@ -1,6 +1,7 @@
 package logfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,7 +43,7 @@ type timeIndex struct {
 func (v *verifier) openIndexes(f File) (*offsetIndex, *timeIndex) {
 	stem := strings.TrimSuffix(f.Path, segment.LogSuffix)
 	index := &offsetIndex{file: stem + segment.IndexSuffix, base: f.Base}
-	for i, b := range v.entries(index.file, segment.EntrySize) {
+	for i, b := range v.entries(index.file, segment.EntrySize, f.Size) {
 		e := segment.DecodeEntry(b)
 		if i > 0 && (e.Offset <= index.entries[i-1].Offset || e.Position <= index.entries[i-1].Position) {
 			v.problem(index.file, int64(i*segment.EntrySize), "entry (offset %d, position %d) does not come after (%d, %d)",
@@ -52,7 +53,7 @@ func (v *verifier) openIndexes(f File) (*offsetIndex, *timeIndex) {
 		index.entries = append(index.entries, e)
 	}
 	times := &timeIndex{file: stem + segment.TimeSuffix, base: f.Base, newest: messages.NoTimestamp, claimed: messages.NoTimestamp}
-	for i, b := range v.entries(times.file, segment.TimeEntrySize) {
+	for i, b := range v.entries(times.file, segment.TimeEntrySize, f.Size) {
 		e := segment.DecodeTimeEntry(b)
 		if i > 0 && (e.Timestamp < times.entries[i-1].Timestamp || e.Offset < times.entries[i-1].Offset) {
 			v.problem(times.file, int64(i*segment.TimeEntrySize), "entry (time %d, offset %d) does not come after (%d, %d)",
@@ -64,10 +65,14 @@ func (v *verifier) openIndexes(f File) (*offsetIndex, *timeIndex) {
 	return index, times
 }
 
-// entries cuts an index file into its entries. A broker that runs, or was killed,
-// may have left zeros behind the last.
-func (v *verifier) entries(file string, size int) [][]byte {
-	content, err := os.ReadFile(file)
+// largestEmptyIndex is how large an index file may be on account of what a broker has
+// reserved for it, in bytes. Kafka reserves 10 MiB by default.
+const largestEmptyIndex = 64 << 20
+
+// entries cuts an index file into its entries, of a log of so many bytes. A broker that
+// runs, or was killed, may have left zeros behind the last.
+func (v *verifier) entries(file string, size int, log int64) [][]byte {
+	content, err := readFile(file, largestEmptyIndex+log/4) // an entry is for a batch, which is more than four times as large
 	if errors.Is(err, fs.ErrNotExist) {
 		v.report.Notes = append(v.report.Notes, file+" is missing; a broker will build it anew")
 		return nil
@@ -76,17 +81,31 @@ func (v *verifier) entries(file string, size int) [][]byte {
 		v.problem(file, -1, "cannot be read: %v", err)
 		return nil
 	}
-	if odd := len(content) % size; odd != 0 {
-		v.problem(file, int64(len(content)-odd), "%d bytes are no whole entry", odd)
+	whole := len(content) / size * size
+	if odd := len(content) - whole; odd != 0 {
+		v.problem(file, int64(whole), "%d bytes are no whole entry", odd)
 	}
+	used := len(bytes.TrimRight(content, "\x00"))
+	used = max((used+size-1)/size*size, size) // the first entry may be all zeros
 	var entries [][]byte
-	for at := 0; at+size <= len(content); at += size {
+	for at := 0; at < min(used, whole); at += size {
 		entries = append(entries, content[at:at+size])
 	}
-	for len(entries) > 1 && strings.Trim(string(entries[len(entries)-1]), "\x00") == "" {
-		entries = entries[:len(entries)-1]
-	}
 	return entries
+}
+
+// readFile reads a file beside a log. One that is larger than it can be is not read.
+func readFile(path string, most int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is no regular file")
+	case info.Size() > most:
+		return nil, fmt.Errorf("with %d bytes it is larger than it can be", info.Size())
+	}
+	return os.ReadFile(path)
 }
 
 func (x *offsetIndex) batch(v *verifier, b Batch) {

@@ -6,6 +6,7 @@ package logfile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -159,6 +160,12 @@ func Walk(f File, see func(Batch) error, report func(Problem)) error {
 	defer s.Close()
 	var buf []byte
 	for s.Next() {
+		if s.Size() > largeBatch {
+			if why := harm(in, s.Position(), f.Size); why != "" {
+				report(Problem{f.Path, s.Position(), fmt.Sprintf("offset %d: %s", s.Header().BaseOffset(), why)})
+				continue
+			}
+		}
 		b, err := s.Batch(buf[:0])
 		if err != nil {
 			return fmt.Errorf("%s: position %d: %w", f.Path, s.Position(), err)
@@ -181,6 +188,24 @@ func Walk(f File, see func(Batch) error, report func(Problem)) error {
 		return fmt.Errorf("%s: %w", f.Path, s.Err())
 	}
 	return nil
+}
+
+// largeBatch is from which size on a batch is checked before it is read into memory, in
+// bytes: damage may have made it so large.
+const largeBatch = 64 << 20
+
+// harm says what is wrong with the batch at a position; "" if nothing is.
+func harm(in io.ReaderAt, at, end int64) string {
+	s := segment.Scan(in, at, end)
+	defer s.Close()
+	if s.Next() && s.CheckCRC() {
+		return ""
+	}
+	var damage *segment.Damage
+	if errors.As(s.Err(), &damage) {
+		return damage.Reason
+	}
+	return s.Err().Error()
 }
 
 // cause is the innermost reason of an error of this project's.
