@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -157,13 +158,19 @@ func (c *client) planResets(ctx context.Context, name string, wanted []topicPart
 				if r.Before < 0 {
 					return nil, hint(fmt.Errorf("group %s has committed nothing in %s:%d that could be shifted", name, w.topic, p), "name the partitions to shift with --topic %s:P,... or choose another --to", w.topic)
 				}
-				r.After = min(max(r.Before+to.shift, span.start), span.end)
+				r.After = span.shifted(r.Before, to.shift)
 			}
 			r.Lag = span.end - r.After
 			resets = append(resets, r)
 		}
 	}
 	return resets, nil
+}
+
+// shifted is an offset so many further on, or back, moved into the span.
+func (s span) shifted(from, by int64) int64 {
+	by = min(by, math.MaxInt64-from) // no offset is further on
+	return min(max(from+by, s.start), s.end)
 }
 
 func (c *client) commitResets(ctx context.Context, name string, resets []reset) error {
