@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -56,6 +57,7 @@ func Main(args []string, streams Streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // so that writing to a pipe that nobody reads is an error, and not the end
 	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
 	return Run(ctx, args, streams)
 }
@@ -86,7 +88,12 @@ func Run(ctx context.Context, args []string, streams Streams) int {
 
 var errInterrupted = errors.New("interrupted")
 
+// brokenPipe reports whether nobody reads our output any more. A connection to a broker
+// may break in the same way; that is a failure.
 func brokenPipe(err error) bool {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return false
+	}
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
 }
 
