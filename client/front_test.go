@@ -84,10 +84,11 @@ func TestWhatIsBeyondSurvives(t *testing.T) {
 			if it.offset >= f.offset() && next.add(record(it.offset)) == it.done.Load() {
 				t.Fatalf("seed %d: offset %d, done %v", seed, it.offset, it.done.Load())
 			}
-			if text := encodeBeyond(next.offset(), next.beyond()); text != "" { // a life that ends here
-				if _, err := decodeBeyond(next.offset(), text); err != nil {
-					t.Fatalf("seed %d: offset %d: %v", seed, it.offset, err)
-				}
+			if r.IntN(50) > 0 {
+				continue
+			}
+			if _, err := decodeBeyond(next.offset(), encodeBeyond(next.offset(), next.beyond())); err != nil { // a life that ends here
+				t.Fatalf("seed %d: offset %d: %v", seed, it.offset, err)
 			}
 		}
 	}
