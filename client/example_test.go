@@ -269,6 +269,7 @@ func ExampleDeadLettered() {
 	must(err)
 	send(system, producer, &kgo.Record{Topic: "orders", Value: []byte("apples")})
 	<-dead
+	must(subscription.Stop(context.Background()))
 	families, err := registry.Gather()
 	must(err)
 	for _, f := range families {
@@ -276,7 +277,6 @@ func ExampleDeadLettered() {
 			fmt.Println("dead letters:", f.GetMetric()[0].GetCounter().GetValue())
 		}
 	}
-	must(subscription.Stop(context.Background()))
 	// Output:
 	// packers has orders-0
 	// attempt 1 has failed: out of boxes

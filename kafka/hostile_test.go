@@ -136,7 +136,7 @@ func TestABombIsNotUnpacked(t *testing.T) {
 		if p.ErrorCode == 0 {
 			t.Errorf("%v: a bomb was taken", b.Codec())
 		}
-		if took := after.TotalAlloc - before.TotalAlloc; took > 6*unpackLimit {
+		if took := after.TotalAlloc - before.TotalAlloc; took > 6*MaxUnpacked {
 			t.Errorf("%v: %d bytes were allocated", b.Codec(), took)
 		}
 	}
@@ -354,7 +354,7 @@ func TestSearchesByTimeAreBounded(t *testing.T) {
 			ask[*kmsg.ListOffsetsResponse](c, req)
 		})
 	}
-	room := h.broker.unpacking.Limit() / unpackLimit
+	room := h.broker.unpacking.Limit() / MaxUnpacked
 	for u.now.Load() < room {
 		runtime.Gosched()
 	}

@@ -148,10 +148,10 @@ var (
 // time as there is memory for.
 func (b *Broker) findOffset(view *View, timestamp int64) (messages.Offset, int64, messages.LeaderEpoch, error) {
 	if timestamp >= 0 || timestamp == newestTimestamp {
-		if err := b.unpacking.Acquire(new(wire.Holder), unpackLimit); err != nil {
+		if err := b.unpacking.Acquire(new(wire.Holder), MaxUnpacked); err != nil {
 			return 0, 0, 0, err
 		}
-		defer b.unpacking.Release(unpackLimit)
+		defer b.unpacking.Release(MaxUnpacked)
 	}
 	switch {
 	case view.Settling && (timestamp == latestOffset || timestamp == newestTimestamp):

@@ -94,8 +94,6 @@ func (t *topicTarget) partition(b *Broker, index int32) (Partition, error) {
 // batch that unpacks to gigabytes must not take them.
 const MaxUnpacked = 64 << 20
 
-const unpackLimit = MaxUnpacked
-
 // validate checks a partition's records and gives the batch to append. That is
 // the one that came, in its place, unless the topic wants another codec.
 func (p *producing) validate(t *topicTarget, records []byte) (batch.Batch, error) {
@@ -141,7 +139,7 @@ func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression, lim b
 	}
 	defer release()
 	if b.NeedsMaxTimestamp() {
-		if err := codec.RepairMaxTimestamp(b, unpackLimit); err != nil {
+		if err := codec.RepairMaxTimestamp(b, MaxUnpacked); err != nil {
 			return nil, err
 		}
 		if err := b.CheckMaxTimestamp(lim); err != nil {
@@ -151,7 +149,7 @@ func (p *producing) rewrite(b batch.Batch, wanted topicconfig.Compression, lim b
 	if wanted.AsProduced {
 		return b, nil
 	}
-	again, err := codec.Recompress(b, wanted.Codec, wanted.Level, unpackLimit)
+	again, err := codec.Recompress(b, wanted.Codec, wanted.Level, MaxUnpacked)
 	if err == nil && lim.MaxBytes > 0 && len(again) > lim.MaxBytes {
 		return nil, messages.E("produce", messages.MessageTooLarge, "", fmt.Errorf("%d bytes as %v, the limit is %d", len(again), wanted.Codec, lim.MaxBytes))
 	}
@@ -168,10 +166,10 @@ func (p *producing) unpack(b batch.Batch) (release func(), err error) {
 		return func() {}, nil
 	}
 	p.r.MayBlock()
-	if err := p.broker.unpacking.Acquire(new(wire.Holder), unpackLimit); err != nil {
+	if err := p.broker.unpacking.Acquire(new(wire.Holder), MaxUnpacked); err != nil {
 		return nil, err
 	}
-	return func() { p.broker.unpacking.Release(unpackLimit) }, nil
+	return func() { p.broker.unpacking.Release(MaxUnpacked) }, nil
 }
 
 // badRecords is what is wrong with some records of a batch, all of which is
@@ -197,7 +195,7 @@ func (p *producing) checkKeys(b batch.Batch) error {
 	defer release()
 	var keyless []int32
 	next := int32(0)
-	err = codec.Visit(b, unpackLimit, func(r *batch.Record) error {
+	err = codec.Visit(b, MaxUnpacked, func(r *batch.Record) error {
 		if r.OffsetDelta != next {
 			return errRecordCount
 		}

@@ -120,11 +120,12 @@ func (m *model) bounds(p *process, b *book, w *watched, v *partition.View) {
 	}
 	w.leads, w.epoch, w.hw = leads, v.Epoch, l.HighWatermark
 	if l.LogStart > b.start {
-		if !b.trims && p.m.disk.short {
+		switch {
+		case b.trims:
+		case p.m.disk.short:
 			m.s.count("log without its beginning on a disk that lied")
 			return
-		}
-		if !b.trims {
+		default:
 			m.s.wrong("lost-write", "node %d: %v begins at %d, and nobody has deleted anything", p.m.id, b.tp, l.LogStart)
 		}
 		b.start = l.LogStart

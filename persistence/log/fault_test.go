@@ -131,26 +131,33 @@ func TestFailedSyncFailsTheLogAndIsNotRetried(t *testing.T) {
 
 // TestAFailedSyncIsNotForgottenWithItsProcess has another process open the log: it
 // reads what the failed sync was to write, and cannot know that it is in memory alone.
+// It may be the first sync of the log, so that nothing was ever durable.
 func TestAFailedSyncIsNotForgottenWithItsProcess(t *testing.T) {
-	disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
-	l, m := open(t, quiet(disk), nil), newMaker()
-	appendAll(t, l, m.batches(4, 5)...)
-	flushed(t, l)
-	appendAll(t, l, m.batches(4, 5)...)
-	f, err := disk.Open(l.active().Path())
-	if err != nil {
-		t.Fatal(err)
+	for name, durable := range map[string]int{"first sync": 0, "another sync": 4} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
+			l, m := open(t, quiet(disk), nil), newMaker()
+			if durable > 0 {
+				appendAll(t, l, m.batches(durable, 5)...)
+				flushed(t, l)
+			}
+			appendAll(t, l, m.batches(4, 5)...)
+			f, err := disk.Open(l.active().Path())
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.(interface{ FailSync(bool) }).FailSync(false)
+			l = open(t, quiet(disk), nil)
+			if l.End() != m.next || l.Durable() != m.next {
+				t.Fatalf("ends at %d, durable up to %d, want %d", l.End(), l.Durable(), m.next)
+			}
+			l = open(t, quiet(disk.Cut(vfs.LoseAll, nil)), nil)
+			if l.End() != m.next {
+				t.Fatalf("ends at %d, and %d was durable", l.End(), m.next)
+			}
+			readAll(t, l.Publish(l.End()), 1<<20)
+		})
 	}
-	f.(interface{ FailSync(bool) }).FailSync(false)
-	l = open(t, quiet(disk), nil)
-	if l.End() != m.next || l.Durable() != m.next {
-		t.Fatalf("ends at %d, durable up to %d, want %d", l.End(), l.Durable(), m.next)
-	}
-	l = open(t, quiet(disk.Cut(vfs.LoseAll, nil)), nil)
-	if l.End() != m.next {
-		t.Fatalf("ends at %d, and %d was durable", l.End(), m.next)
-	}
-	readAll(t, l.Publish(l.End()), 1<<20)
 }
 
 // TestWhatAFailureLeftHasNoDurableName makes a file but does not get as far as to use
@@ -361,28 +368,6 @@ func TestASnapshotThatCannotBeReadIsNotPassedOver(t *testing.T) {
 			l.Close(false)
 		}
 	}
-}
-
-// TestTheFirstSyncOfALogFails has another process open a log of which nothing was ever
-// durable: its first sync has failed, and what can be read is in memory alone.
-func TestTheFirstSyncOfALogFails(t *testing.T) {
-	disk := vfs.NewMem(vfs.MemOptions{PowerCuts: true})
-	l, m := open(t, quiet(disk), nil), newMaker()
-	appendAll(t, l, m.batches(4, 5)...)
-	f, err := disk.Open(l.active().Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.(interface{ FailSync(bool) }).FailSync(false)
-	l = open(t, quiet(disk), nil)
-	if l.End() != m.next || l.Durable() != m.next {
-		t.Fatalf("ends at %d, durable up to %d, want %d", l.End(), l.Durable(), m.next)
-	}
-	l = open(t, quiet(disk.Cut(vfs.LoseAll, nil)), nil)
-	if l.End() != m.next {
-		t.Fatalf("ends at %d, and %d was durable", l.End(), m.next)
-	}
-	readAll(t, l.Publish(l.End()), 1<<20)
 }
 
 // TestTheOnlySnapshotIsNotWrittenOver fails the writing of a snapshot where there is one

@@ -57,7 +57,8 @@ func (r *recovery) settle() error {
 		}
 	}
 	if !r.renamed && !r.halfCut() && len(r.scanned) == 0 {
-		l.pending.names, l.pending.parent = r.unproven(), r.unproven()
+		unproven := r.unproven()
+		l.pending.names, l.pending.parent = unproven, unproven
 		return nil
 	}
 	if err := errors.Join(l.dir.FS.SyncDir(l.dir.Path), l.dir.FS.SyncDir(path.Dir(l.dir.Path))); err != nil {
