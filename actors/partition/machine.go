@@ -266,7 +266,7 @@ func (m *Machine) Producers() []producer.Info { return slices.Collect(m.log.Prod
 func (m *Machine) Scan(producerExpiry int64) {
 	now := m.world.Now()
 	if producerExpiry > 0 {
-		m.log.ExpireProducers(now, producerExpiry)
+		m.log.ExpireProducers(m.world.Clock(), producerExpiry)
 	}
 	err := m.log.RollIfOld(now)
 	if err == nil && m.core.Status().Role == replica.Leader {

@@ -136,6 +136,15 @@ func (r *rig) flushed() {
 	}
 }
 
+// wantAppended appends a batch and checks that it was answered with a base offset.
+func (r *rig) wantAppended(b batch.Batch, base messages.Offset) {
+	r.t.Helper()
+	slot := r.append(messages.AcksAll, b)
+	r.settle()
+	r.flushed()
+	r.wantAnswer(slot, base)
+}
+
 // wantAnswer checks that a slot was answered with a base offset.
 func (r *rig) wantAnswer(slot int, base messages.Offset) {
 	r.t.Helper()
@@ -208,6 +217,21 @@ func TestARepetitionIsAnsweredWithTheFirstOffsetAndNotBeforeItIsCommitted(t *tes
 	if err := r.answers.got[gap].Err; messages.KindOf(err) != messages.OutOfOrderSequence {
 		t.Errorf("a gap was answered with %v", err)
 	}
+}
+
+// TestAStepOfTheTimeOfDayForgetsNoProducer has the time of day step by a month while a
+// producer sends a batch once more.
+func TestAStepOfTheTimeOfDayForgetsNoProducer(t *testing.T) {
+	const day = 24 * 60 * 60 * 1000
+	r := newRig(t, vfs.NewMem(vfs.MemOptions{}), nil)
+	r.wantAppended(records(2, 0), 0)
+	r.machine.Scan(day)
+	r.stage.now += 30 * day
+	r.machine.Scan(day)
+	r.wantAppended(records(2, 0), 0)
+	r.stage.clock += day
+	r.machine.Scan(day)
+	r.wantAppended(records(2, 7), 2) // whom nobody knows may begin anywhere
 }
 
 // TestAReplicaThatDoesNotLeadSaysOnlyThat: what it knows of producers may be old.

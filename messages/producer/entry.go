@@ -77,7 +77,7 @@ func (e *entry) apply(b batch.Batch) {
 	if e.epoch != b.ProducerEpoch() {
 		e.epoch, e.recent = b.ProducerEpoch(), 0
 	}
-	e.lastOffset, e.lastTimestamp, e.idleSince = b.LastOffset(), b.MaxTimestamp(), 0
+	e.lastOffset, e.lastTimestamp, e.idle = b.LastOffset(), b.MaxTimestamp(), active
 	if m, ok := b.Marker(); ok {
 		e.coordinatorEpoch, e.txnStart = m.CoordinatorEpoch, messages.NoOffset
 	} else if b.IsTransactional() && !b.IsControl() && e.txnStart == messages.NoOffset {

@@ -19,10 +19,14 @@ import (
 //	+-----------+------------------+---------+-----------
 //
 //	producer:  | id 8 | epoch 2 | coordinator epoch 4 | last offset 8 | last timestamp 8 |
-//	           | transaction start 8 | idle since 8 | number of batches 1 | batches |
+//	           | transaction start 8 | idle 8 | number of batches 1 | batches |
 //	batch:     | base sequence 4 | last sequence 4 | last offset 8 | timestamp 8 |
+//
+// Idle is in ms, or -1. In version 1 it was the time of day since when, which tells
+// nothing on a clock that stepped: who is read from one begins anew.
 const (
-	snapshotVersion = 1
+	snapshotVersion = 2
+	oldestSnapshot  = 1
 	snapshotHead    = 2 + 4 + 4
 	producerSize    = 8 + 2 + 4 + 8 + 8 + 8 + 8 + 1
 	writtenSize     = 4 + 4 + 8 + 8
@@ -50,7 +54,7 @@ func (s *State) AppendBinary(dst []byte) ([]byte, error) {
 		dst = be.AppendUint64(dst, uint64(e.lastOffset))
 		dst = be.AppendUint64(dst, uint64(e.lastTimestamp))
 		dst = be.AppendUint64(dst, uint64(e.txnStart))
-		dst = be.AppendUint64(dst, uint64(e.idleSince))
+		dst = be.AppendUint64(dst, uint64(e.idle))
 		dst = append(dst, byte(e.recent))
 		for _, w := range e.batches[:e.recent] {
 			dst = be.AppendUint32(dst, uint32(w.baseSequence))
@@ -71,8 +75,9 @@ func (s *State) UnmarshalBinary(snapshot []byte) error {
 	if len(snapshot) < snapshotHead {
 		return damaged("%d bytes", len(snapshot))
 	}
-	if v := be.Uint16(snapshot); v != snapshotVersion {
-		return damaged("version %d, want %d", v, snapshotVersion)
+	version := be.Uint16(snapshot)
+	if version < oldestSnapshot || version > snapshotVersion {
+		return damaged("version %d, want %d to %d", version, oldestSnapshot, snapshotVersion)
 	}
 	if have, want := crc32.Checksum(snapshot[6:], castagnoli), be.Uint32(snapshot[2:]); have != want {
 		return damaged("CRC is %08x, the snapshot says %08x", have, want)
@@ -91,6 +96,9 @@ func (s *State) UnmarshalBinary(snapshot []byte) error {
 		}
 		if id <= last {
 			return damaged("producer %d after %d", id, last)
+		}
+		if version == 1 {
+			e.idle = active
 		}
 		loaded.entries[id], last, rest = e, id, after
 	}
@@ -114,7 +122,7 @@ func readEntry(src []byte) (id messages.ProducerID, e *entry, rest []byte, err e
 		lastOffset:       int64(be.Uint64(src[14:])),
 		lastTimestamp:    int64(be.Uint64(src[22:])),
 		txnStart:         int64(be.Uint64(src[30:])),
-		idleSince:        int64(be.Uint64(src[38:])),
+		idle:             int64(be.Uint64(src[38:])),
 		recent:           int(src[46]),
 	}
 	rest = src[producerSize:]

@@ -13,7 +13,8 @@ import (
 
 func example() *State {
 	s := after(data(0, 0, 2, 0), data(0, 2, 1, 2), build(9, 3, 0, 4, 3, batch.AttrTransactional), marker(0, 7, true))
-	s.Expire(1_700_000_000_000, 1)
+	s.Expire(1_000, 1)
+	s.Expire(1_700, 1_000)
 	s.Apply(build(11, 0, 5, 1, 8, 0))
 	return s
 }
@@ -41,6 +42,24 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	}
 	if _, err := got.Check(data(0, 3, 1, 0)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSnapshotOfVersion1 reads one in which idle is a time of day.
+func TestSnapshotOfVersion1(t *testing.T) {
+	want := after(build(1, 0, 0, 1, 0, 0))
+	want.entries[1].idle = 1_700_000_000_000
+	snapshot, _ := want.MarshalBinary()
+	snapshot[1] = 1
+	got := New()
+	if err := got.UnmarshalBinary(signed(snapshot)); err != nil {
+		t.Fatal(err)
+	}
+	if n := got.Expire(1_000, 500) + got.Expire(1_499, 500); n != 0 {
+		t.Errorf("%d expired that had just been read", n)
+	}
+	if n := got.Expire(1_500, 500); n != 1 {
+		t.Errorf("%d expired, want 1", n)
 	}
 }
 
@@ -89,7 +108,10 @@ func TestDamagedSnapshots(t *testing.T) {
 func FuzzSnapshot(f *testing.F) {
 	good, _ := example().MarshalBinary()
 	f.Add(good)
-	f.Add([]byte{0, 1, 0, 0, 0, 0, 255, 255, 255, 255})
+	f.Add([]byte{0, 2, 0, 0, 0, 0, 255, 255, 255, 255})
+	old := bytes.Clone(good)
+	old[1] = 1
+	f.Add(old)
 	empty, _ := New().MarshalBinary()
 	f.Add(empty)
 	f.Fuzz(func(t *testing.T, snapshot []byte) {
@@ -98,7 +120,7 @@ func FuzzSnapshot(f *testing.F) {
 		if s.UnmarshalBinary(snapshot) != nil {
 			return
 		}
-		if again, _ := s.MarshalBinary(); !bytes.Equal(again, snapshot) {
+		if again, _ := s.MarshalBinary(); !bytes.Equal(again, snapshot) && snapshot[1] == snapshotVersion {
 			t.Error("what was read is not what is written")
 		}
 		s.Check(data(0, 1, 1, 0))

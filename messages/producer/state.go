@@ -41,6 +41,8 @@ type State struct {
 	// applied, their entries as they will be. See Admit.
 	ahead map[messages.ProducerID]*entry
 	spare []*entry // entries that have left ahead
+
+	looked int64 // by the clock of Expire, when that last was called; 0 before
 }
 
 // entry is what is known of one producer.
@@ -52,8 +54,11 @@ type entry struct {
 	lastOffset       messages.Offset // of the last batch applied, data or marker
 	lastTimestamp    int64           // that batch's, ms
 	txnStart         messages.Offset // of the open transaction, or messages.NoOffset
-	idleSince        int64           // ms; 0 while there were batches since the last Expire
+	idle             int64           // ms, or active
 }
+
+// active is a producer of which there were batches since the last Expire.
+const active = -1
 
 // written is one batch that was appended.
 type written struct {
@@ -181,15 +186,23 @@ func (s *State) blank() *entry {
 
 // Expire forgets the producers that have been idle for afterMs and have no
 // transaction open, and tells how many. A producer is idle from the first
-// Expire that finds nothing new of it, by the caller's clock: the timestamps of
-// its records would not do, since they may be of any age.
-func (s *State) Expire(nowMs, afterMs int64) int {
+// Expire that finds nothing new of it, and only while this process looks: clockMs
+// is of a clock that never goes back, not of the day's, which may step by a day in
+// the middle of a batch's retries. Timestamps of records may be of any age.
+func (s *State) Expire(clockMs, afterMs int64) int {
+	var elapsed int64
+	if s.looked > 0 {
+		elapsed = clockMs - s.looked
+	}
+	s.looked = clockMs
 	before := len(s.entries)
 	for id, e := range s.entries {
-		if e.idleSince == 0 || e.idleSince > nowMs {
-			e.idleSince = nowMs
+		if e.idle == active {
+			e.idle = 0
+		} else {
+			e.idle += elapsed
 		}
-		if e.txnStart == messages.NoOffset && nowMs-e.idleSince >= afterMs {
+		if e.txnStart == messages.NoOffset && e.idle >= afterMs {
 			delete(s.entries, id)
 		}
 	}

@@ -42,11 +42,11 @@ func (l *Log) DropAdmitted() {
 
 // ExpireProducers is Expire of the producers' state, unless nobody has asked for
 // it yet: then it stays on disk.
-func (l *Log) ExpireProducers(nowMs, afterMs int64) int {
+func (l *Log) ExpireProducers(clockMs, afterMs int64) int {
 	if l.producers == nil {
 		return 0
 	}
-	return l.producers.Expire(nowMs, afterMs)
+	return l.producers.Expire(clockMs, afterMs)
 }
 
 // loadProducers reads the newest snapshot that is valid and applies the batches
