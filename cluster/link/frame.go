@@ -162,6 +162,9 @@ func endFrame(b []byte, header, payload int) {
 //	|                |      |     |         |           | epoch  | epoch  |
 //	+----------------+------+-----+---------+-----------+--------+--------+
 //
+// Where the others have end, an append has the revision; nodes of before it was there
+// neither write nor read it.
+//
 // One layout for all types costs an acknowledgement 40 bytes more than it needs,
 // and there is nothing to get wrong in it. The topic's id stands in every
 // message rather than a number agreed on before, so that each can be understood
@@ -175,7 +178,10 @@ const (
 func putMessage(b *[messagePrefix]byte, topic messages.TopicID, partition int32, m *replica.Message, n int) {
 	be := binary.BigEndian
 	b[4], b[5] = byte(frameMessage), 0
-	h := b[prefixSize:]
+	h, end := b[prefixSize:], m.End
+	if m.Type == replica.TypeAppend {
+		end = m.Revision
+	}
 	copy(h, topic[:])
 	be.PutUint32(h[16:], uint32(partition))
 	be.PutUint32(h[20:], uint32(m.Type)<<24)
@@ -185,7 +191,7 @@ func putMessage(b *[messagePrefix]byte, topic messages.TopicID, partition int32,
 	be.PutUint64(h[40:], uint64(m.EpochStart))
 	be.PutUint64(h[48:], uint64(m.HighWatermark))
 	be.PutUint64(h[56:], uint64(m.Base))
-	be.PutUint64(h[64:], uint64(m.End))
+	be.PutUint64(h[64:], uint64(end))
 	be.PutUint64(h[72:], uint64(m.Durable))
 	be.PutUint64(h[80:], uint64(m.AgreeEnd))
 	be.PutUint32(h[88:], uint32(m.PrevEpoch))
@@ -209,7 +215,11 @@ func parseMessage(version uint8, h []byte, m *replica.Message) (topic messages.T
 	m.EpochStart = int64(be.Uint64(h[40:]))
 	m.HighWatermark = int64(be.Uint64(h[48:]))
 	m.Base = int64(be.Uint64(h[56:]))
-	m.End = int64(be.Uint64(h[64:]))
+	if end := int64(be.Uint64(h[64:])); m.Type == replica.TypeAppend {
+		m.Revision = end
+	} else {
+		m.End = end
+	}
 	m.Durable = int64(be.Uint64(h[72:]))
 	m.AgreeEnd = int64(be.Uint64(h[80:]))
 	m.PrevEpoch = int32(be.Uint32(h[88:]))

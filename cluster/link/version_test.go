@@ -110,6 +110,9 @@ func TestMessagesOfEachVersion(t *testing.T) {
 	for version := Known.Oldest; version <= Known.Newest; version++ {
 		for kind := replica.TypeAppend; kind <= replica.TypeFailed; kind++ {
 			m := replica.Message{Type: kind, Epoch: 7, Probe: 1, LogStart: 2, EpochStart: 3, HighWatermark: 4, PrevEpoch: 5, Base: 6, End: 8, Durable: 9, AgreeEpoch: 10, AgreeEnd: 11}
+			if kind == replica.TypeAppend {
+				m.End, m.Revision = 0, 12
+			}
 			arrived, err := Carry(version, topic, 3, &m)
 			known := kind != replica.TypeFailed || version >= 3
 			if known && (err != nil || !reflect.DeepEqual(arrived, m)) || !known && !errors.Is(err, ErrTooNew) {

@@ -37,7 +37,8 @@ func (r *Replica) Assign(a Assignment) {
 	case newer || r.role != Follower || r.leader != a.Leader:
 		r.followLeader(a.Epoch, a.Leader, Assigned)
 		r.hello()
-	case r.follow.matched == messages.NoOffset:
+	case r.follow.matched == messages.NoOffset || r.follow.early:
+		r.follow.early = false
 		r.hello() // what was refused for want of this assignment may go now
 	}
 }

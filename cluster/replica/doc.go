@@ -44,7 +44,9 @@
 //     lost; when a connection was lost, tell both sides PeerUp when there is a
 //     new one. Messages for a replica that is not there are dropped: it says hello
 //     when it is.
-//  6. The controller grants an ISRChange only if its epoch and revision are still
+//  6. Assignments reach a replica in the order of their revisions. One that an
+//     assignment leaves out is ended, and its successor hears of none before that.
+//  7. The controller grants an ISRChange only if its epoch and revision are still
 //     the partition's and the named starts of the members are current; makes a
 //     new revision of each that it grants; keeps every epoch to one leader; elects
 //     from the in-sync set, or records UncleanEpoch; answers a Resignation with a
@@ -91,6 +93,11 @@
 // members by itself: only the controller changes the set). A follower whose
 // acknowledgements always come a little late, because producers do not wait for
 // it, is counted for a tick or two before it is a member, so that it can join.
+//
+// A replica can move away and back within an epoch, and its node hears of that last:
+// then it deletes what it acknowledged meanwhile. So whoever is to join is asked after
+// each new revision, and answers only when its node has heard of that too. What is
+// granted builds on the newest revision, so that nothing lies between.
 //
 // A member whose log fails has that said for it (TypeFailed), and leaves the in-sync
 // set at once rather than after replica.lag.time.max.ms. It is asked from then on,

@@ -18,6 +18,7 @@ type following struct {
 
 	acked, ackedDurable messages.Offset // what the leader was told
 	due                 bool            // tell it again
+	early               bool            // was asked by an assignment that it has not heard of
 	probe               uint32          // the question to be answered
 }
 
@@ -45,6 +46,10 @@ func (r *Replica) receiveAppend(from messages.BrokerID, m *Message) {
 		return
 	}
 	f := &r.follow
+	if m.Revision > max(0, r.assignment.Revision) {
+		f.early = true
+		return
+	}
 	f.hw, f.start = max(f.hw, m.HighWatermark), max(f.start, m.LogStart)
 	if !r.dropLost(m) || !r.agree(from, m) || !r.take(m) || !r.dropOlder(m) {
 		return

@@ -339,9 +339,9 @@ func (r *Replica) regress(f *progress, end messages.Offset) {
 }
 
 // goBack asks a follower again, at the place where its log may agree, or begins
-// to send where nothing is left to be asked about. A member that says hello is
-// always asked, since only the answer to a question can prove that it has lost
-// what is committed, and so is one that has acknowledged anything.
+// to send where nothing is left to be asked about. Who says hello is always asked:
+// only the answer to a question can prove that a member has lost what is committed,
+// and that another has not yet to hear that its replica was moved away.
 func (r *Replica) goBack(f *progress, m *Message) {
 	epoch, end := r.epochs.upTo(m.AgreeEpoch, r.start, r.end)
 	next := min(m.AgreeEnd, end)
@@ -352,7 +352,7 @@ func (r *Replica) goBack(f *progress, m *Message) {
 	case f.down:
 	case m.Type == TypeHello && !f.streaming && f.probe != 0 && next == f.next:
 		f.ask = true // whether or not it has been heard
-	case next == r.start && r.start < r.end && (m.Type == TypeReject || !f.isr && f.appended == messages.NoOffset):
+	case next == r.start && r.start < r.end && m.Type == TypeReject:
 		f.stream(r.start)
 	default:
 		f.question(next)

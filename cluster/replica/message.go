@@ -53,6 +53,12 @@ type Message struct {
 	// said before the question from what it said after.
 	Probe uint32
 
+	// Revision is, of a question to a follower that is not in sync, that of the
+	// assignment by which it is asked: who has not heard of it yet does not answer.
+	// Its replica may be one that was moved away since and back, and that it will
+	// delete as soon as it hears of that. 0: any may answer.
+	Revision int64
+
 	// LogStart is the sender's log start offset. Of TypeAppend: the follower
 	// deletes what lies before it. Of TypeAck: tells DeleteBefore that it has.
 	LogStart messages.Offset

@@ -47,6 +47,7 @@ func nonsense(rnd *rand.Rand) replica.Message {
 		Epoch:       5 + rnd.Int32N(2)*rnd.Int32N(2),
 		BrokerEpoch: 1,
 		Probe:       uint32(rnd.IntN(4)),
+		Revision:    rnd.Int64N(8) * rnd.Int64N(2),
 		LogStart:    number(rnd), EpochStart: number(rnd), HighWatermark: number(rnd), Base: number(rnd), End: number(rnd),
 		Durable: number(rnd), AgreeEnd: number(rnd), AgreeEpoch: rnd.Int32N(8) - 1, PrevEpoch: rnd.Int32N(8) - 1,
 	}

@@ -292,6 +292,9 @@ func (r *Replica) sendAppend(f *progress, batches []batch.Batch) {
 			f.floorAppended, f.floorDurable = f.appended, f.durable
 		}
 		m.Probe = f.probe // asked again, any answer will do
+		if !f.isr {
+			m.Revision = r.assignment.Revision
+		}
 	}
 	f.ask, f.tell = false, false
 	f.hwSent, f.startSent = r.hw, r.start

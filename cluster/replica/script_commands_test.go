@@ -43,6 +43,8 @@ func init() {
 		"fail":      cmdFail,      // fail ID: the replica fails, and tells its leader so
 		"reopen":    cmdReopen,    // reopen ID: the replica fails, loses what was not flushed, and is opened again by the same broker
 		"replace":   cmdReplace,   // replace ID [told=1,2]: the replica moves away, which some are told, and comes back empty at the same start of its broker
+		"shuttle":   cmdShuttle,   // shuttle ID: the metadata has the replica move away and come back, and nobody is told yet
+		"empty":     cmdEmpty,     // empty ID: the replica's node hears that it has moved away, and that it is back
 		"down":      cmdDown,      // down ID: all others are told that the node is down
 		"up":        cmdUp,        // up ID: all others are told that it can be reached
 		"cut":       cmdCut,       // cut LINK: everything on it is lost
@@ -297,11 +299,7 @@ func cmdReopen(s *script, c call) {
 
 func cmdReplace(s *script, c call) {
 	n, meta := c.node(0), &s.ctl.meta
-	s.lossy = true // as the leader sees it, for whom it is the same replica
-	n.r.Stop(messages.E("close", messages.NotLeader, "", nil))
-	s.perform(n)
-	n.disk = disk{}
-	s.open(n, messages.NoEpoch)
+	s.empty(n)
 	all, away := meta.Replicas, func(id messages.BrokerID) bool { return id == n.id }
 	meta.Replicas, meta.ISR = slices.DeleteFunc(slices.Clone(all), away), slices.DeleteFunc(slices.Clone(meta.ISR), away)
 	meta.Revision++
@@ -311,6 +309,27 @@ func cmdReplace(s *script, c call) {
 	meta.Replicas = all
 	meta.Revision++
 	s.ctl.tell(n)
+}
+
+func cmdShuttle(s *script, c call) {
+	id, meta := c.node(0).id, &s.ctl.meta
+	meta.ISR = slices.DeleteFunc(slices.Clone(meta.ISR), func(r messages.BrokerID) bool { return r == id })
+	meta.Revision += 2
+}
+
+func cmdEmpty(s *script, c call) {
+	n := c.node(0)
+	s.empty(n)
+	s.ctl.tell(n)
+}
+
+// empty ends a node's replica, deletes its log, and opens another in its place.
+func (s *script) empty(n *node) {
+	s.lossy = true // as the leader sees it, for whom it is the same replica
+	n.r.Stop(messages.E("close", messages.NotLeader, "", nil))
+	s.perform(n)
+	n.disk = disk{}
+	s.open(n, messages.NoEpoch)
 }
 
 func cmdDown(s *script, c call) {
