@@ -17,9 +17,10 @@ import (
 const crowded = 8 << 20
 
 // Room says how many bytes may be read now for a follower that is behind: none
-// while enough waits to be sent to its node already, or while a throttle holds.
+// while enough waits to be sent to its node already, or while a throttle holds. A
+// connection can be busy for good: what is urgent does not wait for it.
 func (n *node) Room(c partition.CatchUp) int64 {
-	if n.link.Backlog(c.Follower) > crowded {
+	if !c.Urgent && n.link.Backlog(c.Follower) > crowded {
 		return 0
 	}
 	return n.throttle.room(c, n.b.cell.Image(), time.Now())

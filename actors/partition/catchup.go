@@ -15,6 +15,7 @@ import (
 type CatchUp struct {
 	Follower messages.BrokerID
 	InSync   bool // producers wait for it: no throttle holds
+	Urgent   bool // producers are refused until it is in sync: it does not wait for others' records to be sent
 	// The topic throttles this leader when it sends to replicas that catch up, or the
 	// follower when it catches up.
 	LeaderThrottled, FollowerThrottled bool
@@ -23,7 +24,8 @@ type CatchUp struct {
 // serveReads reads older batches for followers that are behind, and reports
 // whether it read any. As long as there is no room for them, because enough waits
 // to be sent to a follower's node already or because of a throttle, its reads are
-// held back: catching up takes what producing leaves.
+// held back: catching up takes what producing leaves, unless this partition is refused
+// to producers meanwhile.
 func (m *Machine) serveReads() bool {
 	held := m.reads[:0]
 	for _, q := range m.reads {
@@ -50,7 +52,7 @@ func (m *Machine) serveReads() bool {
 func (m *Machine) catchUp(follower messages.BrokerID) CatchUp {
 	s, n := m.core.Status(), m.tp.Partition
 	return CatchUp{
-		Follower: follower, InSync: slices.Contains(s.ISR, follower),
+		Follower: follower, InSync: slices.Contains(s.ISR, follower), Urgent: s.UnderMin,
 		LeaderThrottled: m.settings.LeaderThrottled.Has(n, s.Leader), FollowerThrottled: m.settings.FollowerThrottled.Has(n, follower),
 	}
 }

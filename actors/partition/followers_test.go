@@ -17,8 +17,14 @@ import (
 // lead makes the rig's machine the leader of followers that agree up to end.
 func (r *rig) lead(end messages.Offset, followers ...messages.BrokerID) {
 	r.t.Helper()
+	r.leadWith(append([]messages.BrokerID{1}, followers...), end, followers...)
+}
+
+// leadWith is lead with another in-sync set.
+func (r *rig) leadWith(isr []messages.BrokerID, end messages.Offset, followers ...messages.BrokerID) {
+	r.t.Helper()
 	all := append([]messages.BrokerID{1}, followers...)
-	r.machine.Assign(metadata.Partition{Replicas: all, ISR: all, Leader: 1, LeaderEpoch: 4, Revision: 8})
+	r.machine.Assign(metadata.Partition{Replicas: all, ISR: isr, Leader: 1, LeaderEpoch: 4, Revision: 8})
 	r.settle()
 	for _, id := range followers {
 		r.machine.Receive(id, &replica.Message{Type: replica.TypeAck, Epoch: 4, BrokerEpoch: 1, Probe: r.probe(id), End: end, Durable: end})
@@ -82,6 +88,22 @@ func TestReadsForFollowersWaitWhileTheirNodeIsCrowded(t *testing.T) {
 	r.settle()
 	if got := r.sentBatches(); got != 3 {
 		t.Errorf("%d batches were sent, want 3", got)
+	}
+}
+
+// TestWhatProducersAreRefusedForIsUrgent: with too few in sync, no producer is heard until
+// the follower has caught up, and its node may be crowded for good with what others write.
+func TestWhatProducersAreRefusedForIsUrgent(t *testing.T) {
+	for minimum, urgent := range map[string]bool{"1": false, "2": true} {
+		r := newRig(t, vfs.NewMem(vfs.MemOptions{}), map[string]string{"min.insync.replicas": minimum})
+		r.append(messages.AcksAll, records(2, messages.NoSequence))
+		r.settle()
+		r.flushed()
+		r.stage.crowded = true
+		r.leadWith([]messages.BrokerID{1}, 0, 2)
+		if c := r.stage.asked[0]; c.Urgent != urgent {
+			t.Errorf("min.insync.replicas=%s: asked for room for %+v", minimum, c)
+		}
 	}
 }
 

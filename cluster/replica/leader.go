@@ -330,7 +330,9 @@ func (r *Replica) regress(f *progress, end messages.Offset) {
 		f.appended = end
 	}
 	if end < f.floorDurable {
-		r.event(Regressed{Follower: f.id, Acked: f.durable, End: end, HW: r.hw})
+		if f.durable > r.start { // or what is missing has been deleted
+			r.event(Regressed{Follower: f.id, Acked: f.durable, End: end, HW: r.hw})
+		}
 		f.durable = end
 	}
 	if f.isr && end < r.hw {

@@ -281,7 +281,7 @@ func (a around) Send(to messages.BrokerID, id messages.TopicID, tp messages.Topi
 
 // Room is how much may be read for a follower that is behind.
 func (a around) Room(c partition.CatchUp) int64 {
-	if a.p.s.links.crowded(a.p, c.Follower) {
+	if !c.Urgent && a.p.s.links.crowded(a.p, c.Follower) {
 		a.p.s.count("reads for a follower held back")
 		return 0
 	}
