@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -473,6 +476,35 @@ func TestInitProducerIDGivesEachItsOwn(t *testing.T) {
 	if resp := ask[*kmsg.InitProducerIDResponse](c, req); resp.ErrorCode == 0 || resp.ProducerID != -1 {
 		t.Fatalf("%+v", resp)
 	}
+}
+
+// silentAdmin never answers.
+type silentAdmin struct{ Admin }
+
+func (silentAdmin) AllocateProducerIDs(ctx context.Context, _ int64) (messages.ProducerID, error) {
+	<-ctx.Done()
+	return messages.NoProducerID, messages.E("fake", messages.RequestTimedOut, "", ctx.Err())
+}
+
+// TestProducersWaitTogether has several producers want ids that nobody gives: none
+// waits for as long as those before it, and then for as long again.
+func TestProducersWaitTogether(t *testing.T) {
+	f := newFakeCluster(t)
+	synctest.Test(t, func(t *testing.T) {
+		h := servePipeWith(t, f, func(d *Deps) { d.Admin = silentAdmin{f} })
+		defer h.close()
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() {
+				resp := h.broker.initProducerID(t.Context(), kmsg.NewPtrInitProducerIDRequest())
+				if waited := time.Since(began); waited != 30*time.Second || resp.ErrorCode != messages.RequestTimedOut.Code() {
+					t.Errorf("error %d after %v", resp.ErrorCode, waited)
+				}
+			})
+		}
+		all.Wait()
+	})
 }
 
 func TestOffsetForLeaderEpoch(t *testing.T) {

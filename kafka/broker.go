@@ -27,7 +27,7 @@ const maxKey = 128
 
 // New makes a broker. Close ends what it waits for.
 func New(d Deps) *Broker {
-	b := &Broker{deps: d, sessions: newSessions(d.Limits.Sessions, d.Limits.SessionPartitions)}
+	b := &Broker{deps: d, producers: newProducerIDs(), sessions: newSessions(d.Limits.Sessions, d.Limits.SessionPartitions)}
 	b.unpacking = wire.NewBudget(max(d.Pool.Budget().Limit()/4, 2*MaxUnpacked))
 	b.decoding = wire.NewBudget(max(d.Pool.Budget().Limit()/8, int64(decodeCost*d.Limits.RequestBytes)))
 	if d.Elections == nil {

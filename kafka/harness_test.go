@@ -72,6 +72,7 @@ func serve(t testing.TB, f *fakeCluster, change func(*Deps, *server.Options)) *h
 // pipe is a broker with one client over a pipe in memory, for tests with a clock
 // of their own.
 type pipe struct {
+	broker *Broker
 	client *client
 	close  func()
 }
@@ -89,7 +90,7 @@ func servePipeWith(t testing.TB, f *fakeCluster, change func(*Deps)) *pipe {
 	s := server.New(b, server.Options{Limits: server.DefaultLimits(), Pool: pool, Log: zerolog.Nop()})
 	near, far := net.Pipe()
 	s.Take(far)
-	return &pipe{client: &client{t: t, conn: near}, close: func() {
+	return &pipe{broker: b, client: &client{t: t, conn: near}, close: func() {
 		near.Close()
 		b.Close()
 		s.Close()

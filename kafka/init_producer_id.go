@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -37,6 +36,8 @@ func (b *Broker) initProducerID(ctx context.Context, req *kmsg.InitProducerIDReq
 		resp.ErrorCode = errTransactionalID.Kind.Code()
 		return resp
 	}
+	ctx, cancel := within(ctx, 30_000) // the controller may have to be waited for
+	defer cancel()
 	id, err := b.producers.next(ctx, b.deps.Admin)
 	if err != nil {
 		resp.ErrorCode = messages.Code(err)
@@ -48,17 +49,25 @@ func (b *Broker) initProducerID(ctx context.Context, req *kmsg.InitProducerIDReq
 
 // producerIDs hands out producer ids from blocks that the controller allocates.
 type producerIDs struct {
-	mu   sync.Mutex
+	turn chan struct{} // has room for one, who takes an id, or asks for a block first
 	free messages.ProducerID
 	left int
 }
 
+func newProducerIDs() producerIDs { return producerIDs{turn: make(chan struct{}, 1)} }
+
 // producerIDBlock is how many ids are asked for at a time.
 const producerIDBlock = 1000
 
+// next gives an id that nobody else has. Those who wait for a block wait together:
+// each for its own time, and not for that of those before it as well.
 func (p *producerIDs) next(ctx context.Context, admin Admin) (messages.ProducerID, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	select {
+	case p.turn <- struct{}{}:
+	case <-ctx.Done():
+		return messages.NoProducerID, messages.E("init producer id", messages.RequestTimedOut, "", ctx.Err())
+	}
+	defer func() { <-p.turn }()
 	if p.left == 0 {
 		first, err := admin.AllocateProducerIDs(ctx, producerIDBlock)
 		if err != nil {
