@@ -71,8 +71,9 @@
 //
 // The queue of each peer is bounded in bytes (Options.Queue), with room kept for
 // messages without records, since acknowledgements for others' records must not
-// wait for one's own. It refers to memory that others own; Backlog tells when to
-// hold reads for followers that catch up back.
+// wait for one's own. A batch of any size is let in while half of it is free. The
+// queue refers to memory that others own; Backlog tells when to hold reads for
+// followers that catch up back.
 //
 // # Seeing that a node has failed
 //

@@ -224,6 +224,41 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
+// TestALargeBatchFindsRoomAmongSmallOnes sends what fills the queue to a node for which
+// there always is a little something: when half of the queue is free it is let in, and
+// behind it nothing is, until it has gone out.
+func TestALargeBatchFindsRoomAmongSmallOnes(t *testing.T) {
+	o := outbox{limit: 1 << 20, window: 1 << 30}
+	small, large := appendOf(0, records(100<<10, 0)), appendOf(0, records(1<<20, 0))
+	put := func(m *replica.Message) error { return o.put(topic, 0, m, len(m.Batches[0]), nil) }
+	for i := range 6 {
+		if err := put(&small); err != nil {
+			t.Fatalf("small batch %d: %v", i, err)
+		}
+	}
+	if err := put(&large); err != ErrQueueFull {
+		t.Errorf("with more than half of the queue taken: %v", err)
+	}
+	var r round
+	o.take(&r) // what goes out counts until it has been written
+	for range 3 {
+		if err := put(&small); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.take(&r)
+	if err := put(&large); err != nil {
+		t.Errorf("with less than half of it taken: %v", err)
+	}
+	if err := put(&small); err != ErrQueueFull {
+		t.Errorf("behind it: %v", err)
+	}
+	o.take(&r)
+	if len(r.messages) != 1 || r.cost < 1<<20 {
+		t.Errorf("%d messages of %d bytes go out", len(r.messages), r.cost)
+	}
+}
+
 // TestASlowPartitionDoesNotStallOthers lets the replicas of one partition keep
 // what they get. It gets no more than its share, and others go on.
 func TestASlowPartitionDoesNotStallOthers(t *testing.T) {

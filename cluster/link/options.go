@@ -58,7 +58,8 @@ type Options struct {
 	// Window bounds the memory for what one node has sent and the replicas have
 	// not released, in bytes; default 32 MiB. One partition may hold a quarter.
 	Window int64
-	// Queue bounds the bytes that wait to be sent to one node; default 32 MiB.
+	// Queue bounds the bytes that wait to be sent to one node, but for one message
+	// that comes while half of it is free; default 32 MiB.
 	Queue int64
 	// MaxPayload bounds the batches of one message that is received, in bytes;
 	// default 32 MiB. It must hold the largest batch that any topic allows.

@@ -63,7 +63,9 @@ type outbox struct {
 	urgentBytes int64
 }
 
-// put queues a message with batches of size bytes, or says why it is lost.
+// put queues a message with batches of size bytes, or says why it is lost. As long as
+// half of the queue is free anything is let in: on a busy node there always is some
+// small message, and a large one would never find enough room.
 func (o *outbox) put(topic messages.TopicID, partition int32, m *replica.Message, size int, owner Payload) error {
 	cost := frameCost + int64(size)
 	o.mu.Lock()
@@ -75,7 +77,7 @@ func (o *outbox) put(topic messages.TopicID, partition int32, m *replica.Message
 	if size == 0 {
 		limit += o.limit / 8 // acknowledgements find room when records do not
 	}
-	if o.bytes > 0 && o.bytes+cost > limit {
+	if o.bytes+cost > limit && o.bytes > o.limit/2 {
 		return ErrQueueFull
 	}
 	if size == 0 {
