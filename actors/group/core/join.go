@@ -52,6 +52,7 @@ func (g *Group) admit(j *Join) error {
 		if m := g.byID[j.MemberID]; m != nil {
 			g.lose(m, "the group has become too large")
 		}
+		delete(g.pending, j.MemberID) // it does not come again
 		return g.fail(joining, messages.GroupMaxSizeReached)
 	}
 	return nil
@@ -74,7 +75,9 @@ func (g *Group) admitProtocols(protocols []Protocol) error {
 }
 
 // hasRoom reports whether the group may take whoever joins. When all have to join
-// again anyway, the first to come are the ones.
+// again anyway, the first to come are the ones. An id that was handed out keeps no
+// place: the answer may have been lost, and its client, which asks for another, must not
+// find the group full of itself.
 func (g *Group) hasRoom(j *Join) bool {
 	m := g.byID[j.MemberID]
 	if m == nil && j.InstanceID != "" && j.MemberID == "" {
@@ -93,10 +96,8 @@ func (g *Group) hasRoom(j *Join) bool {
 		return m.join != nil || g.awaiting < g.settings.MaxSize
 	case m != nil:
 		return true
-	case expected:
-		return len(g.members) < g.settings.MaxSize
 	}
-	return len(g.members)+len(g.pending) < g.settings.MaxSize
+	return len(g.members) < g.settings.MaxSize && (expected || len(g.pending) < maxPending)
 }
 
 // agree reports whether someone can be a member beside all others but one, which

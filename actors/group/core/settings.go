@@ -29,6 +29,8 @@ const (
 	maxClient = 255
 	// maxProtocols bounds the strategies that a member may name.
 	maxProtocols = 100
+	// maxPending bounds the ids that are handed out and not used yet.
+	maxPending = 10_000
 	// maxSubscription bounds what a member says under all its strategies, in bytes:
 	// twenty thousand topics with names of usual length.
 	maxSubscription = 512 << 10
