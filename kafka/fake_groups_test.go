@@ -61,6 +61,8 @@ func (g *fakeGroups) Coordinator(_ context.Context, name string) (messages.Broke
 	return self, g.err
 }
 
+func (g *fakeGroups) AwaitServing(context.Context, []string) {}
+
 func (g *fakeGroups) Join(ctx context.Context, j group.Join) group.Joined {
 	if g.entered != nil {
 		g.entered <- struct{}{}

@@ -43,15 +43,26 @@ func (b *Broker) findCoordinator(ctx context.Context, req *kmsg.FindCoordinatorR
 	defer cancel()
 	elections, cancel := context.WithTimeout(ctx, electionPatience) // for all keys together
 	defer cancel()
+	keys := []string{req.CoordinatorKey}
+	if req.Version >= 4 {
+		keys = once(req.CoordinatorKeys)
+	}
+	var found []kmsg.FindCoordinatorResponseCoordinator
+	var here []string
+	for _, key := range keys {
+		c := b.coordinator(ctx, elections, req.CoordinatorType, key)
+		if found = append(found, c); c.NodeID == b.deps.Self {
+			here = append(here, key)
+		}
+	}
+	b.deps.Groups.AwaitServing(ctx, here) // all together as well
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
-	if req.Version < 4 {
-		c := b.coordinator(ctx, elections, req.CoordinatorType, req.CoordinatorKey)
-		resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = c.ErrorCode, c.ErrorMessage, c.NodeID, c.Host, c.Port
+	if req.Version >= 4 {
+		resp.Coordinators = found
 		return resp
 	}
-	for _, key := range once(req.CoordinatorKeys) {
-		resp.Coordinators = append(resp.Coordinators, b.coordinator(ctx, elections, req.CoordinatorType, key))
-	}
+	c := found[0]
+	resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = c.ErrorCode, c.ErrorMessage, c.NodeID, c.Host, c.Port
 	return resp
 }
 

@@ -3,14 +3,17 @@ package kafka
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/actors/group"
+	"understudy/cluster/metadata"
 	"understudy/kafka/server"
 	"understudy/kafka/wire"
 	"understudy/messages"
@@ -490,6 +493,37 @@ func TestFindCoordinator(t *testing.T) {
 	wantCode(t, "a key of no known type", find(4, 9, "share").Coordinators[0].ErrorCode, kerr.InvalidRequest)
 	h.groups.with(func() { h.groups.err = messages.E("", messages.CoordinatorNotAvailable, "", errors.New("no leader")) })
 	wantCode(t, "no leader", find(2, 0, "group").ErrorCode, kerr.CoordinatorNotAvailable)
+}
+
+// TestGroupsThatOpenAreWaitedForTogether looks for groups of which this broker has not
+// read anything yet.
+func TestGroupsThatOpenAreWaitedForTogether(t *testing.T) {
+	f := newFakeCluster(t)
+	f.create("__consumer_offsets", 3, nil)
+	cell := metadata.NewCell()
+	cell.Publish(metadata.Change{New: f.image.Load()})
+	synctest.Test(t, func(t *testing.T) {
+		settings := func(*metadata.Image) group.Settings { return group.DefaultSettings() }
+		h := servePipeWith(t, f, func(d *Deps) {
+			d.Groups = group.New(group.Options{Self: self, Cell: cell, Settings: settings})
+		})
+		defer h.close()
+		req := kmsg.NewPtrFindCoordinatorRequest()
+		req.Version = 4
+		for i := range 20 {
+			req.CoordinatorKeys = append(req.CoordinatorKeys, fmt.Sprint("g", i))
+		}
+		began := time.Now()
+		found := ask[*kmsg.FindCoordinatorResponse](h.client, req).Coordinators
+		if waited := time.Since(began); waited != time.Second || len(found) != 20 {
+			t.Errorf("found %d coordinators after %v", len(found), waited)
+		}
+		for _, c := range found {
+			if c.NodeID != self || c.ErrorCode != 0 {
+				t.Errorf("found %+v", c)
+			}
+		}
+	})
 }
 
 // Kafka's own topics are told to be that; no client makes them by asking for

@@ -17,6 +17,10 @@ type Service interface {
 	// Coordinator finds the broker that coordinates a group. It creates the
 	// offsets topic when there is none.
 	Coordinator(ctx context.Context, group string) (messages.BrokerID, error)
+	// AwaitServing returns when all groups of some that this broker coordinates can be
+	// asked, or a moment later: clients that are not answered until then need not ask
+	// again.
+	AwaitServing(ctx context.Context, groups []string)
 
 	Join(ctx context.Context, j Join) Joined
 	Sync(ctx context.Context, s Sync) Synced

@@ -232,6 +232,7 @@ func (b *broker) find(group string) {
 	if id, err := b.groups.Coordinator(b.t.Context(), group); err != nil || id != 1 {
 		b.t.Fatalf("coordinator of %q: %d, %v", group, id, err)
 	}
+	b.groups.AwaitServing(b.t.Context(), []string{group})
 }
 
 // retry asks until the answer is not that the coordinator is elsewhere for now.

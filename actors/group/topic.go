@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf16"
@@ -32,8 +33,7 @@ func PartitionOf(group string, partitions int) int {
 	return int(max(hash, -hash, 0)) % partitions // the least number has no opposite: 0 stands for it
 }
 
-// Coordinator implements Service. On the broker that coordinates the group it
-// returns when the group can be asked, or a moment later.
+// Coordinator implements Service.
 func (c *Coordinator) Coordinator(ctx context.Context, group string) (messages.BrokerID, error) {
 	const op = "find coordinator"
 	if err := core.CheckName(op, group, true); err != nil {
@@ -45,32 +45,40 @@ func (c *Coordinator) Coordinator(ctx context.Context, group string) (messages.B
 	}
 	n := PartitionOf(group, len(t.Partitions))
 	leader := t.Partitions[n].Leader
-	switch leader {
-	case messages.NoBroker:
+	if leader == messages.NoBroker {
 		return leader, messages.E(op, messages.CoordinatorNotAvailable, group, errors.New(topicName+"-"+strconv.Itoa(n)+" has no leader"))
-	case c.o.Self:
-		c.awaitServing(ctx, n)
 	}
 	return leader, nil
 }
 
-// servingPatience bounds how long a client is not answered so that it need not
-// ask again: clients wait longer between two attempts.
+// servingPatience bounds how long clients are not answered so that they need not
+// ask again: they wait longer between two attempts.
 const servingPatience = time.Second
 
-// awaitServing waits until a shard serves, but not for long.
-func (c *Coordinator) awaitServing(ctx context.Context, n int) {
+// AwaitServing implements Service.
+func (c *Coordinator) AwaitServing(ctx context.Context, groups []string) {
 	ctx, cancel := c.o.Stage.timeout(ctx, servingPatience)
 	defer cancel()
 	for {
 		changed := c.news.next()
-		if shards := *c.shards.Load(); n < len(shards) && shards[n] != nil && shards[n].ready.Load() {
-			return
-		}
-		if c.o.Stage.awaitClosed(ctx, changed) != nil {
+		if !slices.ContainsFunc(groups, c.opening) || c.o.Stage.awaitClosed(ctx, changed) != nil {
 			return
 		}
 	}
+}
+
+// opening reports whether this broker coordinates a group and cannot be asked yet.
+func (c *Coordinator) opening(group string) bool {
+	t := c.o.Cell.Image().Topic(topicName)
+	if t == nil {
+		return false
+	}
+	n := PartitionOf(group, len(t.Partitions))
+	if t.Partitions[n].Leader != c.o.Self {
+		return false
+	}
+	shards := *c.shards.Load()
+	return n >= len(shards) || shards[n] == nil || !shards[n].ready.Load()
 }
 
 // topic gives the offsets topic, which is made when it is first asked for.

@@ -38,7 +38,9 @@ func (c *groupClient) call(patience int64, ask question, finish func(value any, 
 	}
 	some := messages.BrokerID(1 + c.s.rnd.client.IntN(len(c.s.machines)))
 	find := func(ctx context.Context, co *group.Coordinator) (any, error) {
-		return co.Coordinator(ctx, c.ledger.name)
+		id, err := co.Coordinator(ctx, c.ledger.name)
+		co.AwaitServing(ctx, []string{c.ledger.name})
+		return id, err
 	}
 	c.askNode(some, 2*second, find, func(value any, err error) {
 		if err != nil {
