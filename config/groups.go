@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"understudy/cluster/topicconfig"
+)
 
 // Groups says what holds for consumer groups.
 type Groups struct {
@@ -27,7 +31,7 @@ var consumerSettings = []*Setting{
 	{Key: "group.max.session.timeout.ms", Group: groupConsumers, Type: Duration, Default: "30m", Min: 1, Max: dayM,
 		Doc:   "The longest session that a member may ask for.",
 		field: func(c *Config) any { return &c.Groups.MaxSession }},
-	{Key: "group.max.size", Group: groupConsumers, Type: Int, Default: "10000", Min: 1, Max: 1_000_000,
+	{Key: "group.max.size", Group: groupConsumers, Type: Int, Default: "10000", Min: 1, Max: topicconfig.MaxGroupSize,
 		Doc:   "How many members a group may have.",
 		field: func(c *Config) any { return &c.Groups.MaxSize }},
 	{Key: "offset.metadata.max.bytes", Group: groupConsumers, Type: Size, Default: "4KiB", Min: 0, Max: 32767,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"understudy/actors/group"
 	"understudy/cluster/metadata"
+	"understudy/cluster/topicconfig"
 	"understudy/kafka/server"
 	"understudy/kafka/wire"
 	"understudy/messages"
@@ -116,11 +118,29 @@ func TestGroupsOfImpossibleSizeAreRefused(t *testing.T) {
 	}))
 	wantCode(t, "join", join.ErrorCode, kerr.InvalidRequest)
 	sync := ask[*kmsg.SyncGroupResponse](c, inVersion(h, 5, func(r *kmsg.SyncGroupRequest) {
-		r.GroupAssignment = make([]kmsg.SyncGroupRequestGroupAssignment, maxAssignments+1)
+		r.GroupAssignment = make([]kmsg.SyncGroupRequestGroupAssignment, topicconfig.MaxGroupSize+1)
 	}))
 	wantCode(t, "sync", sync.ErrorCode, kerr.InvalidRequest)
 	if len(h.groups.joins) > 0 || h.groups.sync.Group != "" {
 		t.Error("the group was asked")
+	}
+}
+
+// Whatever group.max.size says, the leader can assign to all members that there are then.
+func TestTheLargestGroupCanBeAssigned(t *testing.T) {
+	size, err := topicconfig.Broker.Lookup(topicconfig.GroupMaxSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newOrders(t)
+	c := h.dial(t)
+	for _, members := range []int{topicconfig.MaxGroupSize, topicconfig.MaxGroupSize + 1} {
+		sync := ask[*kmsg.SyncGroupResponse](c, inVersion(h, 5, func(r *kmsg.SyncGroupRequest) {
+			r.GroupAssignment = make([]kmsg.SyncGroupRequestGroupAssignment, members)
+		}))
+		if may := size.Check(strconv.Itoa(members)) == nil; may != (sync.ErrorCode == 0) {
+			t.Errorf("a group may have %d members: %v; a leader that assigns to them is told %v", members, may, kerr.ErrorForCode(sync.ErrorCode))
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/actors/group"
+	"understudy/cluster/topicconfig"
 	"understudy/messages"
 )
 
@@ -28,16 +29,13 @@ func syncGroupAPI() api {
 	}
 }
 
-// maxAssignments bounds the members that one leader may assign to.
-const maxAssignments = 20_000
-
 var errNoProtocol = messages.E("sync group", messages.InconsistentGroupProtocol, "", errors.New("the protocol and its type must be named"))
 
 func (b *Broker) syncGroup(ctx context.Context, c *call, req *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse {
 	resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
 	var synced group.Synced
 	switch {
-	case len(req.GroupAssignment) > maxAssignments:
+	case len(req.GroupAssignment) > topicconfig.MaxGroupSize:
 		synced.Err = errManyMembers
 	case req.Version >= 5 && (orEmpty(req.ProtocolType) == "" || orEmpty(req.Protocol) == ""):
 		synced.Err = errNoProtocol

@@ -15,12 +15,16 @@ const (
 	OffsetsSegmentBytes      = "offsets.topic.segment.bytes"
 )
 
+// MaxGroupSize is the most that group.max.size may be: in each generation a group's
+// leader assigns to all its members in one request.
+const MaxGroupSize = 20_000
+
 var groupSettings = []Setting{
 	{Name: GroupInitialDelayMs, Type: Int, Default: "100", rule: between{0, maxInt},
 		Doc: "For how long the first members of a group wait for more, in milliseconds, and again while more keep coming."},
 	{Name: GroupMaxSessionMs, Type: Int, Default: "1800000", rule: between{1, maxInt},
 		Doc: "The longest session that a member may ask for, in milliseconds."},
-	{Name: GroupMaxSize, Type: Int, Default: "10000", rule: between{1, maxInt},
+	{Name: GroupMaxSize, Type: Int, Default: "10000", rule: between{1, MaxGroupSize},
 		Doc: "How many members a group may have."},
 	{Name: GroupMinSessionMs, Type: Int, Default: "6000", rule: between{1, maxInt},
 		Doc: "The shortest session that a member may ask for, in milliseconds."},
