@@ -125,7 +125,7 @@ var memorySettings = []*Setting{
 		field:   func(c *Config) any { return &c.Limits.ConnectionInFlightBytes }},
 	{Key: "socket.request.max.bytes", Group: groupMemory, Type: Size, Min: 1 * mib, Max: 2*gib - 1,
 		Derived: "100MiB, or half of queued.max.request.bytes when that is less",
-		Doc:     "The largest request that is read. A connection that announces a larger one is closed.",
+		Doc:     "The largest Produce request that is read; other requests have 1 MiB at most. A connection that announces a larger one is closed.",
 		field:   func(c *Config) any { return &c.Limits.RequestBytes }},
 	{Key: "fetch.max.bytes", Group: groupMemory, Type: Size, Min: 1 * kib, Max: 2*gib - 1,
 		Derived: "55MiB, or a quarter of memory.limit when that is less",
