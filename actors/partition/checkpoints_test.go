@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,6 +127,49 @@ func TestADirectoryOfAnEarlierTopicIsRemoved(t *testing.T) {
 	}
 	if entries, _ := disk.ReadDir("."); len(entries) != 0 {
 		t.Errorf("it left %v", entries)
+	}
+}
+
+// TestADamagedIdentityIsNotBelieved turns each bit of the file that says whose the
+// directory is: it must not be taken for an earlier topic's, and removed.
+func TestADamagedIdentityIsNotBelieved(t *testing.T) {
+	disk := vfs.NewMem(vfs.MemOptions{})
+	dir := orders0.String()
+	if err := disk.MkdirAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeIdentity(disk, dir, someTopic); err != nil {
+		t.Fatal(err)
+	}
+	f, err := disk.Open(dir + "/" + identityFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	whole := make([]byte, 128)
+	n, _ := f.ReadAt(whole, 0)
+	for bit := range 8 * n {
+		turned := bytes.Clone(whole[:n])
+		turned[bit/8] ^= 1 << (bit % 8)
+		if _, err := f.WriteAt(turned, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := claimDirectory(disk, orders0, someTopic); err != nil {
+			t.Fatal(err)
+		}
+		if entries, _ := disk.ReadDir("."); len(entries) != 1 || entries[0].Name != dir {
+			t.Fatalf("with bit %d of %q turned it is gone: %v", bit, whole[:n], entries)
+		}
+	}
+	old := fmt.Appendf(nil, identityText, messages.TopicID{9}) // without a checksum
+	if err := vfs.ReplaceFile(disk, dir+"/"+identityFile, old); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := claimDirectory(disk, orders0, someTopic); err != nil {
+		t.Fatal(err)
+	}
+	if entries, _ := disk.ReadDir("."); len(entries) != 0 {
+		t.Errorf("an earlier topic's is left: %v", entries)
 	}
 }
 

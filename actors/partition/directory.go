@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"slices"
 	"strings"
@@ -14,13 +15,18 @@ import (
 )
 
 // A partition's directory holds, beside its log, a file that says which creation
-// of the topic it belongs to, in the format of Kafka's partition.metadata:
+// of the topic it belongs to, in the format of Kafka's partition.metadata, and a
+// checksum of what stands before it:
 //
 //	version: 0
 //	topic_id: 6Zl8QcYhS1-7Zk0yGQ4hNA
+//	crc32c: 4be0f1d2
+//
+// Files of before there were checksums are believed.
 const (
 	identityFile = "partition.metadata"
 	identityText = "version: 0\ntopic_id: %s\n"
+	identitySum  = "crc32c: "
 	// doomed ends the name of a directory that is being deleted. What a crash
 	// leaves of one is removed at the next start.
 	doomed = "-delete"
@@ -29,8 +35,8 @@ const (
 // claimDirectory sees to it that what is in the partition's directory belongs to
 // this creation of the topic. What belongs to an earlier one is a deletion that a
 // crash cut off: it is carried out now. A directory whose identity cannot be read
-// is taken for ours: the file was lost with the power, and the log decides what
-// the directory holds. It reports whether writeIdentity is still to be called.
+// is taken for ours: the file was lost with the power, or has been damaged, and the log
+// decides what the directory holds. It reports whether writeIdentity is still to be called.
 func claimDirectory(files vfs.FS, tp messages.TopicPartition, id messages.TopicID) (unmarked bool, err error) {
 	found, err := readIdentity(files, tp.String())
 	switch {
@@ -49,15 +55,29 @@ func readIdentity(files vfs.FS, dir string) (messages.TopicID, error) {
 		return id, err
 	}
 	defer f.Close()
-	text := make([]byte, 64)
+	text := make([]byte, 128)
 	n, _ := f.ReadAt(text, 0)
-	for line := range bytes.Lines(text[:n]) {
+	text = text[:n]
+	damaged := func(why string) error {
+		return messages.E("read", messages.CorruptMessage, dir+"/"+identityFile, errors.New(why))
+	}
+	if said, sum, ok := bytes.Cut(text, []byte(identitySum)); ok && string(bytes.TrimSpace(sum)) != checksum(said) {
+		return id, damaged("its checksum is another")
+	}
+	for line := range bytes.Lines(text) {
 		if value, ok := bytes.CutPrefix(line, []byte("topic_id: ")); ok {
 			return id, id.UnmarshalText(bytes.TrimSpace(value))
 		}
 	}
-	return id, messages.E("read", messages.CorruptMessage, dir+"/"+identityFile, errors.New("names no topic id"))
+	return id, damaged("names no topic id")
 }
+
+// checksum is what stands behind identitySum.
+func checksum(text []byte) string {
+	return fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // writeIdentity marks a directory. The log makes the directory with the first
 // append, and the file's name durable with the first flush after that.
@@ -67,7 +87,8 @@ func writeIdentity(files vfs.FS, dir string, id messages.TopicID) error {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteAt(fmt.Appendf(nil, identityText, id), 0)
+	text := fmt.Appendf(nil, identityText, id)
+	_, err = f.WriteAt(fmt.Appendf(text, "%s%s\n", identitySum, checksum(text)), 0)
 	return err
 }
 

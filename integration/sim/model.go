@@ -217,6 +217,8 @@ func (m *model) holds(p *process, b *book, one batch.Batch) {
 	i := sort.Search(len(b.committed), func(i int) bool { return b.committed[i].next > rec.base })
 	switch {
 	case b.lossy:
+	case p.m.disk.short && i < len(b.committed) && rec.turned(b.committed[i]):
+		m.s.count("batch read whose epoch has turned")
 	case i < len(b.committed) && b.past != nil:
 		if why := b.differs(one); why != "" {
 			m.s.wrong("inconsistent-offsets", "node %d: %v below its high watermark: %s", p.m.id, b.tp, why)
@@ -227,6 +229,12 @@ func (m *model) holds(p *process, b *book, one batch.Batch) {
 	default:
 		m.commits(p, b, rec, one)
 	}
+}
+
+// turned reports whether another record is this one but for its epoch, which no checksum
+// covers: a bit of it may have turned on a disk that is damaged.
+func (r record) turned(other record) bool {
+	return r.base == other.base && r.next == other.next && r.epoch != other.epoch
 }
 
 // commits takes a batch that nobody has shown as committed before.
