@@ -349,6 +349,7 @@ func (s *Sim) slowNet(f Fault) {
 func (s *Sim) roughNet(f Fault) {
 	more := int(1 + f.A%100)
 	s.rough += more
+	s.roughed = true
 	s.over(f, func() { s.rough -= more })
 }
 

@@ -50,6 +50,7 @@ type Sim struct {
 	places   int
 	slowness int64 // µs that everything takes longer on the network
 	rough    int   // of 1000 messages lost, doubled or overtaken
+	roughed  bool  // some were
 	liar     *machine
 	lied     bool
 	babbled  bool // somebody has said what no correct node says
