@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"understudy/messages/batch"
@@ -54,6 +55,32 @@ func BenchmarkAdmitAndApply(b *testing.B) {
 			b.Fatal(v, err)
 		}
 		s.Apply(next)
+	}
+}
+
+// BenchmarkNewProducers is what a batch costs of a client that has another producer id
+// for each, when there is room for no more.
+func BenchmarkNewProducers(b *testing.B) {
+	s, next := New(), build(0, 0, 0, 1, 0, 0)
+	offset := int64(0)
+	write := func() {
+		binary.BigEndian.PutUint64(next[43:], uint64(offset)) // the producer id
+		next.Stamp(offset, 1)
+		offset++
+		if v, err := s.Admit(next); err != nil || v.Duplicate {
+			b.Fatal(v, err)
+		}
+		s.Apply(next)
+	}
+	for range Most + 1 {
+		write()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		write()
+	}
+	if s.Len() != Most {
+		b.Errorf("%d producers are known", s.Len())
 	}
 }
 

@@ -37,7 +37,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // MarshalBinary writes a snapshot. What is admitted but not applied is no part
 // of it. The error is always nil.
 func (s *State) MarshalBinary() ([]byte, error) {
-	return s.AppendBinary(make([]byte, 0, snapshotHead+len(s.entries)*(producerSize+Remembered*writtenSize)))
+	size := snapshotHead + len(s.entries)*producerSize
+	for _, e := range s.entries {
+		size += e.recent * writtenSize
+	}
+	return s.AppendBinary(make([]byte, 0, size))
 }
 
 // AppendBinary appends a snapshot to dst. The error is always nil.
@@ -69,7 +73,8 @@ func (s *State) AppendBinary(dst []byte) ([]byte, error) {
 
 // UnmarshalBinary replaces the state by a snapshot's. If the snapshot is
 // damaged or of another version, the error is of kind CorruptMessage and the
-// state is unchanged.
+// state is unchanged. Of more producers than Most, which were written before there
+// was that bound, the newest are taken.
 func (s *State) UnmarshalBinary(snapshot []byte) error {
 	be := binary.BigEndian
 	if len(snapshot) < snapshotHead {
@@ -87,8 +92,9 @@ func (s *State) UnmarshalBinary(snapshot []byte) error {
 		return damaged("%d producers cannot be in %d bytes", count, len(rest))
 	}
 	loaded := New()
-	loaded.entries = make(map[messages.ProducerID]*entry, count)
-	last := messages.NoProducerID
+	loaded.most = s.most
+	loaded.entries = make(map[messages.ProducerID]*entry, min(count, loaded.most))
+	last, room := messages.NoProducerID, 2*loaded.most
 	for range count {
 		id, e, after, err := readEntry(rest)
 		if err != nil {
@@ -101,10 +107,15 @@ func (s *State) UnmarshalBinary(snapshot []byte) error {
 			e.idle = active
 		}
 		loaded.entries[id], last, rest = e, id, after
+		if len(loaded.entries) == room { // so that the others are not all in memory at once
+			loaded.sort()
+			room = len(loaded.entries) + loaded.most
+		}
 	}
 	if len(rest) > 0 {
 		return damaged("%d bytes too many", len(rest))
 	}
+	loaded.sort()
 	*s = *loaded
 	return nil
 }
@@ -117,6 +128,7 @@ func readEntry(src []byte) (id messages.ProducerID, e *entry, rest []byte, err e
 	be := binary.BigEndian
 	id = int64(be.Uint64(src))
 	e = &entry{
+		id:               id,
 		epoch:            int16(be.Uint16(src[8:])),
 		coordinatorEpoch: int32(be.Uint32(src[10:])),
 		lastOffset:       int64(be.Uint64(src[14:])),

@@ -27,26 +27,38 @@ const Remembered = 5
 //	             Apply                        Apply, IsTransactional
 //	(unknown) ----------> known at an epoch ------------------------> in a transaction
 //	    ^                 and a sequence    <------------------------
-//	    |  Expire              |    ^               Apply of a marker
+//	    |  Expire, or Apply    |    ^               Apply of a marker
+//	    |  of Most others      |    |
 //	    +----------------------+----+ Apply with a newer epoch: sequences begin at 0
 //
 // A producer that is unknown, because it never wrote here, was idle for too
-// long, or its records were deleted before this replica came to be, may begin
-// with any sequence (KIP-360): the broker cannot tell these cases apart, and
-// refusing would stop a producer that did nothing wrong.
+// long, had to make room, or its records were deleted before this replica came to
+// be, may begin with any sequence (KIP-360): the broker cannot tell these cases
+// apart, and refusing would stop a producer that did nothing wrong.
+//
+// Kafka bounds by time alone how many there are, and a client that asks for a new
+// producer id for each of its batches makes that millions. Here the producer whose
+// last batch is oldest makes room when there are more than Most. So the idle go
+// first, and are remembered for longer than clients send a batch again by default,
+// which is two minutes, even if 500 new producers come in every second. A producer
+// with a transaction open stays, and one with batches admitted and not yet applied.
 type State struct {
 	entries map[messages.ProducerID]*entry
+	order   order // of the entries that may be forgotten
+	most    int   // how many entries there may be: Most
 
 	// ahead holds, for the producers that have batches admitted but not yet
 	// applied, their entries as they will be. See Admit.
 	ahead map[messages.ProducerID]*entry
-	spare []*entry // entries that have left ahead
+	spare []*entry // entries that have left ahead, or were forgotten for others
 
 	looked int64 // by the clock of Expire, when that last was called; 0 before
 }
 
 // entry is what is known of one producer.
 type entry struct {
+	id               messages.ProducerID
+	older, newer     *entry // its neighbours in the order of the last batches, or nil
 	epoch            messages.ProducerEpoch
 	coordinatorEpoch int32 // of the last marker's transaction coordinator, or -1
 	recent           int   // batches in use, oldest first
@@ -76,6 +88,8 @@ func (w written) baseOffset() messages.Offset {
 func New() *State {
 	return &State{
 		entries: map[messages.ProducerID]*entry{},
+		order:   newOrder(),
+		most:    Most,
 		ahead:   map[messages.ProducerID]*entry{},
 	}
 }
@@ -120,8 +134,9 @@ func (s *State) Admit(b batch.Batch) (Verdict, error) {
 	}
 	e := s.ahead[b.ProducerID()]
 	if e == nil {
-		e = s.blank()
+		e = s.blank(b.ProducerID())
 		if now := s.entries[b.ProducerID()]; now != nil {
+			now.leave()
 			*e = *now
 		}
 		s.ahead[b.ProducerID()] = e
@@ -141,25 +156,36 @@ func (s *State) Apply(b batch.Batch) {
 	id := b.ProducerID()
 	e := s.entries[id]
 	if e == nil {
-		e = s.blank()
+		e = s.blank(id)
 		s.entries[id] = e
 	}
+	e.leave()
 	if b.LastOffset() > e.lastOffset {
 		e.apply(b)
 	}
-	if next := s.ahead[id]; next != nil && next.lastOffset <= e.lastOffset {
+	next := s.ahead[id]
+	if next != nil && next.lastOffset <= e.lastOffset {
 		delete(s.ahead, id)
 		s.spare = append(s.spare, next)
+		next = nil
 	}
+	if next == nil && e.txnStart == messages.NoOffset {
+		s.order.add(e)
+	}
+	s.spare = s.forget(s.spare)
 }
 
 // DropAdmitted forgets what was admitted and has not been applied: it is not going
 // to be.
 func (s *State) DropAdmitted() {
+	if len(s.ahead) == 0 {
+		return
+	}
 	for id, e := range s.ahead {
 		delete(s.ahead, id)
 		s.spare = append(s.spare, e)
 	}
+	s.sort()
 }
 
 // latest is the producer's entry with all that was admitted, or nil.
@@ -172,8 +198,8 @@ func (s *State) latest(id messages.ProducerID) *entry {
 	return s.entries[id]
 }
 
-// blank is an entry that knows nothing, a spare one if there is any.
-func (s *State) blank() *entry {
+// blank is an entry that knows nothing of its producer, a spare one if there is any.
+func (s *State) blank(id messages.ProducerID) *entry {
 	var e *entry
 	if n := len(s.spare); n > 0 {
 		e, s.spare = s.spare[n-1], s.spare[:n-1]
@@ -181,14 +207,16 @@ func (s *State) blank() *entry {
 		e = new(entry)
 	}
 	*e = unknown
+	e.id = id
 	return e
 }
 
 // Expire forgets the producers that have been idle for afterMs and have no
-// transaction open, and tells how many. A producer is idle from the first
-// Expire that finds nothing new of it, and only while this process looks: clockMs
-// is of a clock that never goes back, not of the day's, which may step by a day in
-// the middle of a batch's retries. Timestamps of records may be of any age.
+// transaction open, nor anything admitted, and tells how many. A producer is idle
+// from the first Expire that finds nothing new of it, and only while this process
+// looks: clockMs is of a clock that never goes back, not of the day's, which may
+// step by a day in the middle of a batch's retries. Timestamps of records may be of
+// any age.
 func (s *State) Expire(clockMs, afterMs int64) int {
 	var elapsed int64
 	if s.looked > 0 {
@@ -202,7 +230,8 @@ func (s *State) Expire(clockMs, afterMs int64) int {
 		} else {
 			e.idle += elapsed
 		}
-		if e.txnStart == messages.NoOffset && e.idle >= afterMs {
+		if e.ordered() && e.idle >= afterMs {
+			e.leave()
 			delete(s.entries, id)
 		}
 	}
@@ -221,6 +250,7 @@ func (s *State) TruncateTo(offset messages.Offset) {
 			delete(s.entries, id)
 		}
 	}
+	s.sort()
 }
 
 // Len is the number of producers known.
@@ -247,6 +277,9 @@ func (s *State) All() iter.Seq[Info] {
 		}
 	}
 }
+
+// Full reports whether a new producer makes the state forget another.
+func (s *State) Full() bool { return len(s.entries) >= s.most }
 
 // Has reports whether a producer has written, and has not been away for too long.
 func (s *State) Has(id messages.ProducerID) bool { return s.entries[id] != nil }
