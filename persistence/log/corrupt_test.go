@@ -408,6 +408,31 @@ func TestLostSnapshotIsReplayed(t *testing.T) {
 	}
 }
 
+// TestASnapshotThatIsTooLongIsPassedOver is of those that were written before there was a
+// bound for how many producers are known.
+func TestASnapshotThatIsTooLongIsPassedOver(t *testing.T) {
+	o, c, written := stopped(t)
+	want := history{batches: written}.producers()
+	l := open(t, o, &c)
+	offsets, err := l.snapshots()
+	if err != nil || len(offsets) == 0 {
+		t.Fatal(offsets, err)
+	}
+	for _, at := range offsets {
+		f, err := o.FS.Open(fileName(at, snapshotSuffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Truncate(maxSnapshot+1), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _ := l.Producers().MarshalBinary()
+	if string(got) != string(want) || l.Err() != nil {
+		t.Fatal("other producers", l.Err())
+	}
+}
+
 func TestLostEpochsAreReadOffTheBatches(t *testing.T) {
 	for _, content := range []string{"", "0\n1\n", "1\n0\n", "0\n2\n3 0\n2 9\n", "0\nx\n"} {
 		o, c, written := stopped(t)

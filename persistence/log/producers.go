@@ -17,7 +17,7 @@ import (
 // One is taken at the beginning of each segment and when the log is closed.
 const (
 	snapshotSuffix = ".snapshot"
-	maxSnapshot    = 1 << 30 // bytes that one may have
+	maxSnapshot    = 1 << 30 // bytes that one may have; of producer.Most producers it has 17 MB
 )
 
 // Producers is the state of the idempotent producers. It belongs to the log's
@@ -107,13 +107,14 @@ func (l *Log) readSnapshot(s *producer.State, to messages.Offset) (messages.Offs
 	return first, nil
 }
 
-// trySnapshot takes over a snapshot. One that is missing or damaged can be done
-// without: the batches themselves are there. That one cannot be read now says nothing of
-// that kind, since what was written before it may have been deleted.
+// trySnapshot takes over a snapshot. One that is missing, damaged or longer than any that
+// is written can be done without: the batches themselves are there. That one cannot be
+// read now says nothing of that kind, since what was written before it may have been
+// deleted.
 func (l *Log) trySnapshot(s *producer.State, at messages.Offset) (valid bool, err error) {
 	path := l.dir.Join(segment.Name(at, snapshotSuffix))
 	content, err := vfs.ReadFile(l.dir.FS, path, maxSnapshot)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, vfs.ErrTooLong) {
 		return false, err
 	}
 	if err == nil {

@@ -10,8 +10,11 @@ import (
 // TemporarySuffix ends the names of files that are being written to replace others.
 const TemporarySuffix = ".tmp"
 
+// ErrTooLong is why ReadFile refuses a file that it could read.
+var ErrTooLong = errors.New("too many for what its name says")
+
 // ReadFile reads a whole file. One of more than limit bytes is not what is meant,
-// and refused.
+// and refused: ErrTooLong.
 func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -23,7 +26,7 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if size > limit {
-		return nil, fmt.Errorf("%s: %d bytes are too many for what its name says", name, size)
+		return nil, fmt.Errorf("%s: %d bytes are %w", name, size, ErrTooLong)
 	}
 	data := make([]byte, size)
 	n, err := f.ReadAt(data, 0)
