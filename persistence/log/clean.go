@@ -168,6 +168,10 @@ func (l *Log) BeginClean(nowMs int64, hw messages.Offset, keepTombstones bool) (
 // lastBatches are the last offsets of the last batches before an offset, of each producer
 // that is known. What follows does not count: it may not be committed, and whoever is
 // sent this log, and then takes the rest back, has to know the producers all the same.
+//
+// So nobody is left out for having made room since. Of who had done so before nothing need
+// be kept: a state that is read from what stays forgets them for the same producers again,
+// whichever of their batches are still there.
 func (l *Log) lastBatches(before messages.Offset) (map[messages.ProducerID]messages.Offset, error) {
 	now, err := l.loadProducers()
 	if err != nil {
@@ -178,7 +182,9 @@ func (l *Log) lastBatches(before messages.Offset) (map[messages.ProducerID]messa
 		return nil, l.fail("compact", path, err)
 	}
 	last := maps.Collect(then.LastBatches())
-	maps.DeleteFunc(last, func(id messages.ProducerID, _ messages.Offset) bool { return !now.Has(id) })
+	if !now.Full() { // then who is missing has expired
+		maps.DeleteFunc(last, func(id messages.ProducerID, _ messages.Offset) bool { return !now.Has(id) })
+	}
 	return last, nil
 }
 

@@ -220,6 +220,41 @@ func TestAProducersLastCommittedBatchStays(t *testing.T) {
 	}
 }
 
+// TestTheLastBatchOfWhoMadeRoomStays compacts a log at whose end, not committed, so many
+// new producers have written that one is forgotten that had written before.
+func TestTheLastBatchOfWhoMadeRoomStays(t *testing.T) {
+	for _, expired := range []bool{false, true} {
+		l, m := open(t, compacted(vfs.NewMem(vfs.MemOptions{}), 1000), nil), newMaker()
+		m.keys, m.producer = 1, 7
+		appendAll(t, l, m.batch(1))
+		m.producer = messages.NoProducerID
+		for len(l.segs) < 4 {
+			appendAll(t, l, m.batch(1))
+		}
+		flushed(t, l)
+		known := l.Producers()
+		if expired {
+			known.Expire(1, 1)
+			known.Expire(2, 1)
+		} else {
+			f := batch.NoProducer
+			for i := range int64(producer.Most) {
+				f.ProducerID, f.ProducerEpoch, f.BaseSequence, f.NumRecords = 8+i, 0, 0, 1
+				b := batch.Assemble(nil, f, nil)
+				b.Stamp(l.End()+i, m.epoch)
+				known.Apply(b)
+			}
+		}
+		if known.Has(7) {
+			t.Fatal("the producer is known")
+		}
+		last, err := l.lastBatches(l.segs[3].Base())
+		if _, kept := last[7]; err != nil || kept == expired {
+			t.Errorf("expired %t: its last batch is kept: %t, %v", expired, kept, err)
+		}
+	}
+}
+
 // compareCompacted checks a compacted log against all that was ever written to it.
 func compareCompacted(t *testing.T, l *Log, written []batch.Batch, now int64, when string) {
 	t.Helper()
