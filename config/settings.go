@@ -144,7 +144,7 @@ var memorySettings = []*Setting{
 		Doc:   "Fetch sessions that are remembered, so that a consumer need not name all its partitions in each fetch. When all are taken the oldest idle one makes way.",
 		field: func(c *Config) any { return &c.Limits.FetchSessions }},
 	{Key: "producer.id.expiration.ms", Group: groupMemory, Type: Duration, Default: "1d", Min: 1 * secM, Max: 24 * dayM,
-		Doc:   "How long a partition remembers an idempotent producer that writes nothing, while its broker runs. A producer that was forgotten starts over.",
+		Doc:   "How long a partition remembers an idempotent producer that writes nothing, while its broker runs. Of more than 100,000 in a partition it forgets who wrote longest ago. A producer that was forgotten starts over.",
 		field: func(c *Config) any { return &c.Limits.ProducerIDExpiration }},
 }
 
