@@ -82,6 +82,7 @@ type outbox struct {
 	list  []*parcel
 	size  int
 	busy  bool // somebody sends them
+	back  bool // the node has come back since it was last looked what waits
 }
 
 func newOutboxes() outboxes {
@@ -94,6 +95,17 @@ func (o *outboxes) wake() {
 	case o.poke <- struct{}{}:
 	default:
 	}
+}
+
+// returned has what waits for a node that has come back sent. Whoever sends to it may
+// still be about to give it up.
+func (o *outboxes) returned(id messages.BrokerID) {
+	o.mu.Lock()
+	if box := o.all[id]; box != nil {
+		box.back = true
+	}
+	o.mu.Unlock()
+	o.wake()
 }
 
 // add has a parcel sent to nodes.
@@ -150,6 +162,7 @@ func (o *outboxes) peek(id messages.BrokerID) (list []*parcel, next int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	box := o.all[id]
+	box.back = false
 	size := 0
 	for _, p := range box.list {
 		if size += p.size; size > maxPush && len(list) > 0 {
@@ -170,11 +183,14 @@ func (o *outboxes) sent(id messages.BrokerID, next int64) {
 	}
 }
 
-// rest ends the sending to a node with what waits still waiting.
+// rest ends the sending to a node with what waits still waiting, until the node is back.
 func (o *outboxes) rest(id messages.BrokerID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.all[id].busy = false
+	box := o.all[id]
+	if box.busy = false; box.back {
+		o.wake()
+	}
 }
 
 // peers is how it stands with the other nodes, if there are any.

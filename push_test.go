@@ -157,6 +157,38 @@ func TestAnOutboxIsBounded(t *testing.T) {
 	}
 }
 
+// TestANodeThatIsBackBeforeItIsGivenUp comes back between the look at its connection and
+// the end of the sending: what waits for it is sent all the same.
+func TestANodeThatIsBackBeforeItIsGivenUp(t *testing.T) {
+	o := newOutboxes()
+	to := []messages.BrokerID{2}
+	o.add(to, newParcel(item{}, 1))
+	<-o.poke
+	if !slices.Equal(o.begin(), to) {
+		t.Fatal("nobody sends it")
+	}
+	o.peek(2) // it is sent in vain, and node 2 is not connected
+	o.returned(2)
+	<-o.poke
+	if ids := o.begin(); len(ids) > 0 {
+		t.Fatalf("twice at the same time to %v", ids)
+	}
+	o.rest(2)
+	select {
+	case <-o.poke:
+	default:
+		t.Fatal("nobody looks at what waits")
+	}
+	if !slices.Equal(o.begin(), to) {
+		t.Error("what waits is not sent")
+	}
+	o.peek(2) // in vain again, and nobody has come back since
+	o.rest(2)
+	if len(o.poke) > 0 {
+		t.Error("it would be sent again and again")
+	}
+}
+
 // TestACommitTooLargeToSend is told of without what it wrote.
 func TestACommitTooLargeToSend(t *testing.T) {
 	c := controller.Commit{Before: 3, After: 9}

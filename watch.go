@@ -141,7 +141,7 @@ func (n *node) saw(ev link.Event) {
 		delete(n.eye.ends, id)
 		n.eye.mu.Unlock()
 		n.b.replicas.PeerUp(ev.Peer)
-		n.out.wake()
+		n.out.returned(id)
 		n.work.Go(func() { n.recall(id) })
 	case link.Gone:
 		n.eye.mu.Lock()
