@@ -40,6 +40,7 @@ type flow struct {
 	paused   bool             // nothing more is polled
 	first    *lane            // the first of all
 	mixed    bool             // there have been others
+	ending   bool             // it stops: who fails now is not started again
 }
 
 // saved is a commit.
@@ -149,6 +150,8 @@ func (f *flow) Receive(ctx actor.Context) {
 		f.takeBack(ctx, m)
 	case *actor.Terminated:
 		f.ended(ctx, m.Who)
+	case *actor.Stopping:
+		f.ending = true
 	case *release:
 		f.released, f.quiet = m, false
 		f.forgetAside()
@@ -324,7 +327,9 @@ func (f *flow) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, 
 	if d != nil && d.run.end() {
 		f.judge(verdict{delivery: d, cause: panicked(reason), after: -1})
 	}
-	if _, system := message.(actor.SystemMessage); system { // it cannot start, and would not the next time
+	// One that cannot start would not the next time. One that was told to stop, and waits
+	// for its own children, would go on as if it had not been.
+	if _, system := message.(actor.SystemMessage); system || f.ending {
 		l.stopping = true
 		supervisor.StopChildren(child)
 		return

@@ -81,6 +81,56 @@ func TestAnActorThatFailsAsItStopsComesBack(t *testing.T) {
 // explode is for an actor to panic at.
 type explode struct{}
 
+// seen is a reason to panic that tells when somebody wants to know what it is.
+type seen chan struct{}
+
+func (s seen) Error() string { close(s); return "as planned" }
+
+// TestAnActorThatFailsWhileItsChildrenStopIsNotRevived has an actor panic when it has been
+// told to stop, and still waits for a child of its own: it ends, and so does the
+// subscription.
+func TestAnActorThatFailsWhileItsChildrenStopIsNotRevived(t *testing.T) {
+	b := newBench(t, 1)
+	b.write(1, 1)
+	held, stopping, hold, failed := make(chan [2]*actor.PID, 1), make(chan int, 1), make(chan int), make(seen)
+	var started atomic.Int64
+	helper := actor.PropsFromFunc(func(ctx actor.Context) {
+		if _, ok := ctx.Message().(*actor.Stopping); ok {
+			stopping <- 1
+			<-hold
+		}
+	})
+	o := b.options()
+	o.DrainWithin = time.Millisecond
+	o.Actor = actor.PropsFromFunc(func(ctx actor.Context) {
+		switch ctx.Message().(type) {
+		case *actor.Started:
+			started.Add(1)
+			ctx.Spawn(helper)
+		case *client.Delivery:
+			held <- [2]*actor.PID{ctx.Self(), ctx.Parent()}
+		case explode:
+			panic(failed)
+		}
+	})
+	s := b.subscribe(o)
+	who := <-held
+	stopped := make(chan int)
+	go func() {
+		defer close(stopped)
+		b.stop(s)
+	}()
+	<-stopping
+	b.system.Root.Send(who[0], explode{})
+	<-failed
+	b.ask(who[1], &actor.Touch{}) // so that what is to be done about it is done
+	close(hold)
+	<-stopped
+	if n := started.Load(); n != 1 {
+		t.Errorf("the actor was started %d times", n)
+	}
+}
+
 // TestWhatAnActorHoldsComesAgain has an actor fail at something else than a record,
 // while it holds records: what it knew of them is gone with it, and they come again.
 func TestWhatAnActorHoldsComesAgain(t *testing.T) {
