@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,14 @@ const (
 	HeaderPartition = "dead-letter.partition" //
 	HeaderOffset    = "dead-letter.offset"    //
 	HeaderGroup     = "dead-letter.group"     // which group could not process it
+	HeaderCut       = "dead-letter.cut"       // what the letter is without, since it was too large; most have no such header
+)
+
+// What a letter that is too large goes without.
+const (
+	cutNothing = ""
+	cutValue   = "value"
+	cutAll     = "value, headers and key" // but for the headers above
 )
 
 const deadLetterPrefix = "dead-letter."
@@ -40,20 +49,67 @@ func (o SubscriptionOptions) deadLetterTopic(r *kgo.Record) string {
 // bury writes a record to the dead letters, however long that takes, and tells the
 // partition's actor when it is there. Until then the records behind it wait.
 func (s *subscriber) bury(d *Delivery, cause error) {
-	letter := deadLetter(s.o, d, cause)
-	it := d.item
+	if s.letters.TryRLock() {
+		s.post(d, cause)
+		return
+	}
+	go func() { // one that may be too large is being written
+		s.letters.RLock()
+		s.post(d, cause)
+	}()
+}
+
+// post writes a record to the dead letters, together with others.
+func (s *subscriber) post(d *Delivery, cause error) {
+	letter := deadLetter(s.o, d, cause, cutNothing)
 	s.cl.Produce(s.ctx, letter, func(_ *kgo.Record, err error) {
-		switch {
-		case err == nil:
-			s.told(DeadLettered{Record: d.Record, Attempt: d.Attempt, Topic: letter.Topic, Cause: cause})
-			it.flow.tell(buried{it})
-		case s.ctx.Err() != nil: // it comes again to whoever has the partition next
-			it.flow.tell(unburied{})
-		default:
-			s.o.Log.Error().Err(err).Str("topic", letter.Topic).Msg("a dead letter cannot be written; it is tried again")
-			go s.buryAgain(d, cause)
+		s.letters.RUnlock()
+		if tooLarge(err) {
+			go s.postAlone(d, cause)
+			return
 		}
+		s.posted(d, cause, letter, cutNothing, err)
 	})
+}
+
+// postAlone writes a record to the dead letters that was refused as too large. It may have
+// been only with those in its batch: now it is sent alone. If that is too large as well,
+// the rest of it goes.
+func (s *subscriber) postAlone(d *Delivery, cause error) {
+	var (
+		letter *kgo.Record
+		cut    string
+		err    error
+	)
+	s.letters.Lock()
+	for _, cut = range []string{cutNothing, cutValue, cutAll} {
+		letter = deadLetter(s.o, d, cause, cut)
+		if err = s.cl.ProduceSync(s.ctx, letter).FirstErr(); !tooLarge(err) {
+			break
+		}
+	}
+	s.letters.Unlock()
+	s.posted(d, cause, letter, cut, err)
+}
+
+// tooLarge reports whether a record was refused for its size.
+func tooLarge(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
+}
+
+// posted goes on when a dead letter is written, or is not.
+func (s *subscriber) posted(d *Delivery, cause error, letter *kgo.Record, cut string, err error) {
+	it := d.item
+	switch {
+	case err == nil:
+		s.told(DeadLettered{Record: d.Record, Attempt: d.Attempt, Topic: letter.Topic, Cause: cause, Cut: cut})
+		it.flow.tell(buried{it})
+	case s.ctx.Err() != nil: // it comes again to whoever has the partition next
+		it.flow.tell(unburied{})
+	default:
+		s.o.Log.Error().Err(err).Str("topic", letter.Topic).Msg("a dead letter cannot be written; it is tried again")
+		go s.buryAgain(d, cause)
+	}
 }
 
 // buryAgain is bury after a pause, unless the subscription or the assignment ends.
@@ -69,8 +125,9 @@ func (s *subscriber) buryAgain(d *Delivery, cause error) {
 	}
 }
 
-// deadLetter is the record with where it came from and why it is dead.
-func deadLetter(o SubscriptionOptions, d *Delivery, cause error) *kgo.Record {
+// deadLetter is the record with where it came from and why it is dead, without what is
+// cut. A value that is cut is empty, and not null, which could remove something.
+func deadLetter(o SubscriptionOptions, d *Delivery, cause error, cut string) *kgo.Record {
 	r := d.Record
 	why := "rejected"
 	if cause != nil {
@@ -79,9 +136,16 @@ func deadLetter(o SubscriptionOptions, d *Delivery, cause error) *kgo.Record {
 	}
 	letter := &kgo.Record{Topic: o.deadLetterTopic(r), Key: r.Key, Value: r.Value}
 	for _, h := range r.Headers {
-		if !strings.HasPrefix(h.Key, deadLetterPrefix) {
+		if cut != cutAll && !strings.HasPrefix(h.Key, deadLetterPrefix) {
 			letter.Headers = append(letter.Headers, h)
 		}
+	}
+	if cut != cutNothing {
+		letter.Value = []byte{}
+		letter.Headers = append(letter.Headers, kgo.RecordHeader{Key: HeaderCut, Value: []byte(cut)})
+	}
+	if cut == cutAll {
+		letter.Key = nil
 	}
 	for _, h := range [][2]string{
 		{HeaderCause, why},
@@ -95,6 +159,10 @@ func deadLetter(o SubscriptionOptions, d *Delivery, cause error) *kgo.Record {
 	}
 	return letter
 }
+
+// ErrCut is the error of a Replay that has sent all letters back but those that are without
+// what was too large. They say where their records are.
+var ErrCut = errors.New("letters that are not whole have not gone back")
 
 // ReplayOptions say which dead letters go back.
 type ReplayOptions struct {
@@ -112,7 +180,8 @@ type ReplayOptions struct {
 // Replay sends dead letters back to the topics that they came from, each to the
 // partition that its key leads to, until there are no more that were there when it
 // began. It gives how many were sent. Each is at its topic before the next call's
-// beginning moves past it; one that is cut off may send some twice.
+// beginning moves past it; one that is cut off may send some twice. Letters that are not
+// whole, see HeaderCut, are passed over; the error is ErrCut then.
 func Replay(ctx context.Context, o ReplayOptions) (sent int, err error) {
 	group := orElse(o.Group, "replay-"+o.Topic)
 	cl, err := kgo.NewClient(append([]kgo.Opt{
@@ -124,13 +193,17 @@ func Replay(ctx context.Context, o ReplayOptions) (sent int, err error) {
 	}
 	defer cl.Close()
 	left, err := lettersLeft(ctx, cl, group, o.Topic)
+	cut := 0
 	for err == nil && len(left) > 0 {
-		var n int
-		n, err = replaySome(ctx, cl, o, left)
-		sent += n
+		var n, not int
+		n, not, err = replaySome(ctx, cl, o, left)
+		sent, cut = sent+n, cut+not
 		if errors.Is(err, errNoLetters) {
 			err = forgetGone(ctx, cl, group, o.Topic, left)
 		}
+	}
+	if cut > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d", ErrCut, cut))
 	}
 	if err != nil {
 		return sent, fmt.Errorf("client: replay %s: %w", o.Topic, err)
@@ -141,19 +214,19 @@ func Replay(ctx context.Context, o ReplayOptions) (sent int, err error) {
 // errNoLetters says that for a while no letters have come.
 var errNoLetters = errors.New("no letters")
 
-// replaySome sends back what one poll brings of the letters that are left, and commits
-// that. What came after them is for the next call.
-func replaySome(ctx context.Context, cl *kgo.Client, o ReplayOptions, left map[int32]span) (sent int, err error) {
+// replaySome sends back what one poll brings of the letters that are left, but for those
+// that were cut, and commits that. What came after them is for the next call.
+func replaySome(ctx context.Context, cl *kgo.Client, o ReplayOptions, left map[int32]span) (sent, cut int, err error) {
 	waitCtx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	fetches := cl.PollFetches(waitCtx)
 	switch err := fetches.Err0(); {
 	case ctx.Err() != nil:
-		return 0, ctx.Err()
+		return 0, 0, ctx.Err()
 	case fetches.NumRecords() == 0 && waitCtx.Err() != nil:
-		return 0, errNoLetters
+		return 0, 0, errNoLetters
 	case err != nil && waitCtx.Err() == nil:
-		return 0, err
+		return 0, 0, err
 	}
 	var back, passed []*kgo.Record
 	fetches.EachRecord(func(r *kgo.Record) {
@@ -165,14 +238,18 @@ func replaySome(ctx context.Context, cl *kgo.Client, o ReplayOptions, left map[i
 			return
 		}
 		passed = append(passed, r)
-		if o.Only == nil || o.Only(r) {
+		switch {
+		case o.Only != nil && !o.Only(r):
+		case slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == HeaderCut }):
+			cut++
+		default:
 			back = append(back, revive(r))
 		}
 	})
 	if err := cl.ProduceSync(ctx, back...).FirstErr(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return len(back), cl.CommitRecords(ctx, passed...)
+	return len(back), cut, cl.CommitRecords(ctx, passed...)
 }
 
 // forgetGone leaves out partitions whose letters are not there any more, or have been

@@ -76,7 +76,8 @@
 // gets the same record again; the later ones of that actor wait, all others flow
 // on. After the last attempt the record goes to a dead-letter topic, with headers
 // that say why and where it came from; Replay sends them back, as does the command
-// `understudy dead-letters replay TOPIC`.
+// `understudy dead-letters replay TOPIC`. One that is too large for that topic goes there
+// without its value, and stays: HeaderCut says so, and the others where the record is.
 //
 // What is in flight is bounded, in records and in bytes. An actor that blocks does not
 // take the room of others: see SubscriptionOptions.MaxAside.

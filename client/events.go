@@ -48,6 +48,7 @@ type (
 		Attempt int
 		Topic   string // of dead letters
 		Cause   error
+		Cut     string // what the letter is without, since it was too large: see HeaderCut
 	}
 )
 
@@ -66,7 +67,7 @@ func (s *subscriber) told(event any) {
 		aboutRecord(s.o.Log.Debug(), e.Record).Int("attempt", e.Attempt).Dur("after_ms", e.After).Err(e.Cause).Msg("record failed and will come again")
 	case DeadLettered:
 		s.metrics.dead.Inc()
-		aboutRecord(s.o.Log.Warn(), e.Record).Int("attempt", e.Attempt).Str("dead_letters", e.Topic).Err(e.Cause).Msg("record went to the dead letters")
+		aboutRecord(s.o.Log.Warn(), e.Record).Int("attempt", e.Attempt).Str("dead_letters", e.Topic).Str("cut", e.Cut).Err(e.Cause).Msg("record went to the dead letters")
 	}
 }
 

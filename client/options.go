@@ -84,7 +84,9 @@ type SubscriptionOptions struct {
 
 	Retry Retry
 	// DeadLetters is the topic for records that were rejected or have failed too
-	// often. "" means that of the record with ".dead" behind it.
+	// often. "" means that of the record with ".dead" behind it. A letter that is too
+	// large for it, or for the Kafka client (kgo.ProducerBatchMaxBytes, some 1 MB), goes
+	// without the record's value, if need be without its headers and key: see HeaderCut.
 	DeadLetters string
 
 	// CommitEvery is the time between commits. 0 means a second.

@@ -39,6 +39,7 @@ type subscriber struct {
 	pool    pool // of goroutines that the actors run on
 	metrics metrics
 	aside   atomic.Int64 // records that were put aside
+	letters sync.RWMutex // held for each dead letter that is being written: for writing, if it is to be alone
 	stopped atomic.Bool  // its metrics may make room for another's
 	pressed time.Time    // when there was last too little room; of who polls
 

@@ -27,7 +27,9 @@ func newDeadLettersReplay(streams Streams) *cobra.Command {
 		Short: "Send the records of a topic of dead letters back to where they came from",
 		Long: "Send the records of a topic of dead letters, such as orders.dead, back to the topics that\n" +
 			"they came from, without what was noted about their deaths.\n\n" +
-			"What has gone back is remembered, so that the next call begins after it.",
+			"What has gone back is remembered, so that the next call begins after it. Letters\n" +
+			"that are without what was too large, as their header dead-letter.cut says, do not go\n" +
+			"back; the others say where the records are.",
 		Args: args(1, 1, "topic"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := conn.connect(cmd.Context(), streams)

@@ -24,6 +24,11 @@ func TestDeadLettersGoBack(t *testing.T) {
 		if want := "a=1 mine=yes\na=1 mine=yes\nb=2 \n"; out != want {
 			t.Errorf("%q instead of %q", out, want)
 		}
+		must(t, "c:\nd:4\n", "produce", "orders.dead", "--key-separator", ":", "--header", "dead-letter.topic=orders", "--header", "dead-letter.cut=value")
+		must(t, "e:5\n", "produce", "orders.dead", "--key-separator", ":", "--header", "dead-letter.topic=orders")
+		if r := run(t, nil, "dead-letters", "replay", "orders.dead"); r.code != exitFailed || !strings.HasPrefix(r.err, "1 record sent back") || !strings.Contains(r.err, "letters that are not whole have not gone back: 2") {
+			t.Errorf("%+v", r)
+		}
 		if r := run(t, nil, "dead-letters", "replay", "nowhere"); r.code != exitFailed || !strings.Contains(r.err, "nowhere") {
 			t.Errorf("%+v", r)
 		}
