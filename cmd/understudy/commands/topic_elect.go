@@ -173,7 +173,7 @@ func (e *election) tell(ctx context.Context, results []electionDescription) erro
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%s have no other leader", plural(failed, "partition"))
+		return fmt.Errorf("no other leader for %s", plural(failed, "partition"))
 	}
 	return nil
 }

@@ -185,7 +185,7 @@ func TestTopicElect(t *testing.T) {
 		t.Errorf("exit code %d", r.code)
 	}
 	matches(t, r.out, fmt.Sprintf(`single-0 has no leader. In sync were nodes %d: `, only), fmt.Sprintf(`node %d is down; what it holds is not known`, only), `understudy topic elect single --partition 0 --unclean`)
-	refuse(t, exitFailed, "have no other leader", "topic", "elect", "single", "--unclean") // there is no other replica
+	refuse(t, exitFailed, "no other leader for 1 partition", "topic", "elect", "single", "--unclean") // there is no other replica
 
 	must(t, "", "topic", "move", "single", "--partition", "0", "--replicas", fmt.Sprint(stay))
 	everywhere(t, left, "single", 0, func(p kmsg.MetadataResponseTopicPartition) bool { return slices.Contains(p.Replicas, stay) })
