@@ -79,8 +79,9 @@ func (h *hanging) pass(ms int64) {
 	}
 }
 
-// patience lets time pass until an append is answered.
-func (h *hanging) patience(answer result) Result {
+// patience lets time pass until an append is answered. The actor does not wait for the
+// disk, and is waited for, so that no turn of it seems to last.
+func (h *hanging) patience(handle *Handle, answer result) Result {
 	h.t.Helper()
 	for {
 		select {
@@ -88,6 +89,7 @@ func (h *hanging) patience(answer result) Result {
 			return got
 		default:
 			h.pass(100)
+			_, _ = handle.Producers(h.t.Context()) // it is answered, or refused
 		}
 	}
 }
@@ -117,7 +119,7 @@ func TestAFlushThatHangsFailsTheReplica(t *testing.T) {
 	if len(h.heard) != 0 || handle.View().Err != nil {
 		t.Error("the disk was not given the time that it has")
 	}
-	if got := h.patience(answer); messages.KindOf(got.Err) != messages.StorageError {
+	if got := h.patience(handle, answer); messages.KindOf(got.Err) != messages.StorageError {
 		t.Errorf("who waited got %+v", got)
 	}
 	h.resigned()
@@ -141,7 +143,7 @@ func TestAFlushThatHangsAndFailsIsNotBelieved(t *testing.T) {
 	handle := h.await(someTopic, orders0)
 	h.append(handle, records(1, messages.NoSequence))
 	gate, answer := h.hang(handle, vfs.OpSync, errors.New("input/output error"))
-	h.patience(answer)
+	h.patience(handle, answer)
 	h.resigned()
 	close(gate)
 	if got := h.append(h.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil || got.Base != 1 {
@@ -187,23 +189,19 @@ func TestWhatADiskOwesIsNotForTheNextTopic(t *testing.T) {
 		h.append(old, records(9, messages.NoSequence))
 	}
 	gate, answer := h.hang(old, vfs.OpSync, nil)
-	h.patience(answer)
+	h.patience(old, answer)
 	h.edit(func(e *metadata.Edit) { e.DeleteTopic("orders") })
 	next := messages.TopicID{9}
 	h.createTopic("orders", next, 1)
-	serving := make(chan *Handle, 1)
-	go func() { serving <- h.await(next, orders0) }()
-	var fresh *Handle
-	select {
-	case fresh = <-serving:
-		h.append(fresh, records(1, messages.NoSequence))
-		close(gate)
-		time.Sleep(50 * time.Millisecond) // for what the old log does
-	case <-time.After(200 * time.Millisecond): // it waits for the disk
-		close(gate)
-		fresh = <-serving
-		h.append(fresh, records(1, messages.NoSequence))
-	}
+	h.awaitView(next, orders0, func(v *View) bool {
+		if v.Err == nil {
+			t.Error("it serves while the disk still owes the old one an answer")
+		}
+		return v.Err == nil || errors.Is(v.Err, errStillHung)
+	})
+	close(gate)
+	fresh := h.await(next, orders0)
+	h.append(fresh, records(1, messages.NoSequence))
 	h.disk.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "orders-0/*", Times: 1, Err: errors.New("input/output error")})
 	if got := h.append(fresh, records(1, messages.NoSequence)); got.Err == nil {
 		t.Fatal("a write that failed was answered")
@@ -214,7 +212,7 @@ func TestWhatADiskOwesIsNotForTheNextTopic(t *testing.T) {
 }
 
 // TestAReplicaThatIsBackIsNotDeclaredFailed has the disk answer while the replica is being
-// declared failed.
+// declared failed: its turn ends when that is done, and the next incarnation serves.
 func TestAReplicaThatIsBackIsNotDeclaredFailed(t *testing.T) {
 	h := plantHanging(t)
 	h.createTopic("orders", someTopic, 1)
@@ -222,21 +220,16 @@ func TestAReplicaThatIsBackIsNotDeclaredFailed(t *testing.T) {
 	h.append(handle, records(1, messages.NoSequence))
 	gate, answer := h.hang(handle, vfs.OpWrite, nil)
 	handle.Wait(NewWaiter(func() {
-		close(gate)
-		for deadline := time.Now().Add(200 * time.Millisecond); handle.View().Err != nil && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
+		if handle.turn.mu.TryLock() {
+			handle.turn.mu.Unlock()
+			t.Error("the turn can end while it is declared too long")
 		}
+		close(gate)
 	}))
 	h.pass(1100)
 	<-answer
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		got := h.append(handle, records(1, messages.NoSequence))
-		if got.Err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("with the disk back it is down for good: %v", got.Err)
-		}
+	if got := h.append(h.await(someTopic, orders0), records(1, messages.NoSequence)); got.Err != nil {
+		t.Errorf("with the disk back: %+v", got)
 	}
 }
 

@@ -112,6 +112,13 @@ func (tr *tree) createTopic(name string, id messages.TopicID, partitions int) {
 // await gives the handle of a partition of a certain topic once it serves.
 func (tr *tree) await(id messages.TopicID, tp messages.TopicPartition) *Handle {
 	tr.t.Helper()
+	return tr.awaitView(id, tp, func(v *View) bool { return v.Err == nil })
+}
+
+// awaitView gives the handle of a partition of a certain topic once it shows what is
+// waited for.
+func (tr *tree) awaitView(id messages.TopicID, tp messages.TopicPartition, wanted func(*View) bool) *Handle {
+	tr.t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
 		tr.registry.mu.RLock()
@@ -120,7 +127,7 @@ func (tr *tree) await(id messages.TopicID, tp messages.TopicPartition) *Handle {
 		changed := make(chan struct{})
 		if h != nil && h.TopicID() == id {
 			h.Wait(NewWaiter(func() { close(changed) }))
-			if v := h.View(); v != nil && v.Err == nil {
+			if v := h.View(); v != nil && wanted(v) {
 				return h
 			}
 		}
@@ -128,7 +135,7 @@ func (tr *tree) await(id messages.TopicID, tp messages.TopicPartition) *Handle {
 		case <-changed:
 		case <-added:
 		case <-timeout:
-			tr.t.Fatalf("%v does not serve", tp)
+			tr.t.Fatalf("%v does not show what is waited for", tp)
 		}
 	}
 }
