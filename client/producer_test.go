@@ -209,15 +209,31 @@ func TestAProducerThatIsStoppedSaysWhetherAllIsWritten(t *testing.T) {
 
 // TestWhoWaitsForRoomIsTold asks for all the room that there is while one record after
 // the other is written. The Kafka client is held up when it has told that one is, and
-// has not made room for the next yet.
+// has not made room for the next yet: until the producer has looked for room in vain, and
+// once more.
 func TestWhoWaitsForRoomIsTold(t *testing.T) {
 	b := newBench(t, 1)
 	p := b.producer(client.ProducerOptions{MaxRecords: 1})
 	root := b.system.Root
+	looked := make(chan int, 1)
 	b.system.Root = root.Copy().WithSenderMiddleware(func(next actor.SenderFunc) actor.SenderFunc {
 		return func(ctx actor.SenderContext, to *actor.PID, envelope *actor.MessageEnvelope) {
-			if next(ctx, to, envelope); to.Equal(p.PID()) {
-				time.Sleep(20 * time.Millisecond)
+			if next(ctx, to, envelope); !to.Equal(p.PID()) {
+				return
+			}
+			_, _ = root.RequestFuture(to, &actor.Touch{}, patience).Result() // when it has come to the message
+			switch fmt.Sprintf("%T", envelope.Message) {
+			case "client.roomier":
+				select {
+				case <-looked: // before
+				default:
+				}
+				<-looked
+			case "client.look":
+				select {
+				case looked <- 1:
+				default:
+				}
 			}
 		}
 	})
@@ -243,8 +259,11 @@ func TestAProducerThatStopsAnswersEverybody(t *testing.T) {
 	}
 	ask()
 	b.system.Root.Stop(p.PID())
+	for stopping := false; !stopping; { // it waits for what it was sent when it turns records away
+		failed, ok := b.ask(p.PID(), &kgo.Record{Topic: b.topic}).(*client.Failed)
+		stopping = ok && failed.Cause == client.Stopped
+	}
 	for range 3 {
-		time.Sleep(50 * time.Millisecond) // so that some come while it waits for what it was sent
 		ask()
 	}
 	if err := p.Stop(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
