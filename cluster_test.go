@@ -1,11 +1,15 @@
 package understudy_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,10 +34,25 @@ type cluster struct {
 	brokers []*understudy.Broker // nil: down
 	disks   []*vfs.Mem
 	wires   []*understudy.Wire
+	host    string                                              // where all of them listen
 	addrs   []string                                            // where each listens for clients, from its first start on
 	adjust  func(i int, cfg *config.Config) []understudy.Option // may be nil
 	boots   map[int]int                                         // how often the power was cut
 	coins   *rand.Rand
+}
+
+// hosts is how many clusters have had an address of their own.
+var hosts atomic.Uint32
+
+// newHost gives an address of this machine where nobody else listens, and that no
+// connection gets by itself: the ports of a node that is down are free when it starts
+// again. The whole of 127/8 is the machine's own on Linux.
+func newHost() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
+	}
+	process, n := os.Getpid(), hosts.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d", 1+process%250, process/250%256, 1+n%254)
 }
 
 func newCluster(t *testing.T) *cluster { return newClusterWith(t, nil) }
@@ -49,7 +68,7 @@ func newClusterOn(t *testing.T, consul *fake.Server, adjust func(i int, cfg *con
 	t.Helper()
 	c := &cluster{
 		t: t, adjust: adjust, hub: local.NewHub(), consul: consul, brokers: make([]*understudy.Broker, 3), disks: make([]*vfs.Mem, 3),
-		wires: make([]*understudy.Wire, 3), addrs: make([]string, 3), coins: rand.New(rand.NewPCG(1, 2)), boots: map[int]int{},
+		wires: make([]*understudy.Wire, 3), host: newHost(), addrs: make([]string, 3), coins: rand.New(rand.NewPCG(1, 2)), boots: map[int]int{},
 	}
 	for i := range c.brokers {
 		c.disks[i] = vfs.NewMem(vfs.MemOptions{PowerCuts: true})
@@ -113,9 +132,8 @@ func (c *cluster) boot(i int) (*understudy.Broker, error) {
 func (c *cluster) bootWithin(ctx context.Context, i int) (*understudy.Broker, error) {
 	cfg := testConfig("mem")
 	cfg.NodeID = int32(i + 1)
-	if c.addrs[i] != "" {
-		cfg.Listen = c.addrs[i]
-	}
+	cfg.AdminListen = c.host + ":0"
+	cfg.Listen = cmp.Or(c.addrs[i], cfg.AdminListen)
 	c.wires[i] = understudy.NewWire()
 	options := []understudy.Option{
 		understudy.WithHub(c.hub), understudy.WithFS(c.disks[i]), understudy.WithNetwork(c.wires[i].Listen, c.wires[i].Dial), understudy.WithBoot(fmt.Sprintf("%d.%d", i, c.boots[i])),
@@ -191,6 +209,26 @@ func (c *cluster) createTopic(topic string, partitions int32, settings map[strin
 	if _, err := kadm.NewClient(c.client()).CreateTopic(c.t.Context(), partitions, 3, settings, topic); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// TestThePortsOfANodeThatIsDownAreKept has somebody else get the number of a port while
+// the node that had it is down, as any test may that asks for a free one.
+func TestThePortsOfANodeThatIsDownAreKept(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("all tests share one address here")
+	}
+	c := newCluster(t)
+	_, port, err := net.SplitHostPort(c.addrs[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stop(2)
+	other, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Skipf("it is taken already: %v", err)
+	}
+	defer other.Close()
+	c.start(2)
 }
 
 // createTopicOf creates a topic with so many replicas of each partition.

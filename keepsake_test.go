@@ -1,6 +1,7 @@
 package understudy_test
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"strings"
@@ -18,9 +19,9 @@ import (
 func TestConsulLosesItsDataWhileNoNodeRuns(t *testing.T) {
 	t.Parallel()
 	server := fake.New()
-	admin := [3]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
+	var admin [3]string
 	c := newClusterOn(t, server, func(i int, cfg *config.Config) []understudy.Option {
-		cfg.AdminListen = admin[i]
+		cfg.AdminListen = cmp.Or(admin[i], cfg.AdminListen)
 		return nil
 	})
 	c.createTopic("orders", 6, nil)
