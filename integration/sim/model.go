@@ -217,7 +217,7 @@ func (m *model) holds(p *process, b *book, one batch.Batch) {
 	i := sort.Search(len(b.committed), func(i int) bool { return b.committed[i].next > rec.base })
 	switch {
 	case b.lossy:
-	case p.m.disk.short && i < len(b.committed) && rec.turned(b.committed[i]):
+	case i < len(b.committed) && rec.turned(b.committed[i]) && p.m.disk.short:
 		m.s.count("batch read whose epoch has turned")
 	case i < len(b.committed) && b.past != nil:
 		if why := b.differs(one); why != "" {
