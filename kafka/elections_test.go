@@ -63,6 +63,17 @@ func (e *fakeElections) Leaving(id messages.BrokerID) bool {
 	return e.leaving[id]
 }
 
+// awaitLook waits until somebody has looked at the metadata: none does any more if the
+// machine stood still for as long as a request waits.
+func (e *fakeElections) awaitLook(t *testing.T) {
+	t.Helper()
+	select {
+	case <-e.looked:
+	case <-time.After(time.Minute):
+		t.Fatal("nobody looks at the metadata")
+	}
+}
+
 func (e *fakeElections) Next() (*metadata.Image, <-chan struct{}) {
 	if e.looked != nil {
 		e.looked <- struct{}{}
@@ -142,9 +153,9 @@ func TestMetadataWaitsForAnElection(t *testing.T) {
 		c := h.dial(t)
 		req := metadataReq(topics...)
 		corr := c.send(req)
-		<-elections.looked
+		elections.awaitLook(t)
 		elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
-		<-elections.looked
+		elections.awaitLook(t)
 		elections.publish(elect)
 		resp := c.receive(req, corr).(*kmsg.MetadataResponse)
 		for _, topic := range resp.Topics {
@@ -174,9 +185,9 @@ func TestTheCoordinatorIsTheNewOne(t *testing.T) {
 		r.CoordinatorType, r.CoordinatorKeys = groupKey, []string{"group"}
 	})
 	corr := c.send(req)
-	<-elections.looked
+	elections.awaitLook(t)
 	elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
-	<-elections.looked
+	elections.awaitLook(t)
 	f.groups.with(func() { f.groups.elsewhere["group"] = 3 })
 	elections.publish(elect)
 	resp := c.receive(req, corr).(*kmsg.FindCoordinatorResponse)
@@ -289,11 +300,11 @@ func TestAnswersWaitForTheLeadersOwnNews(t *testing.T) {
 			c := h.dial(t)
 			req := w.ask(h)
 			corr := c.send(req)
-			<-elections.looked
+			elections.awaitLook(t)
 			elections.publish(func(e *metadata.Edit) {
 				e.SetPartition(orders, metadata.Partition{Replicas: []int32{2, self}, ISR: []int32{self}, Leader: self, LeaderEpoch: 5})
 			})
-			<-elections.looked
+			elections.awaitLook(t)
 			h.at("orders", 0).change(func(p *fakePartition) { p.leader, p.epoch, p.err = self, 5, nil })
 			code, leader := w.code(c.receive(req, corr))
 			if got := kerr.ErrorForCode(code); got != w.want || got != nil && leader != self {
@@ -315,9 +326,9 @@ func TestWhoMayHaveBeenReplacedNamesNobody(t *testing.T) {
 	if topics := ask[*kmsg.MetadataResponse](c, metadataReq("quiet")).Topics; topics[0].Partitions[0].Leader != self {
 		t.Errorf("quiet: %+v", topics)
 	}
-	<-elections.looked
+	elections.awaitLook(t)
 	c.send(metadataReq("orders"))
-	<-elections.looked
+	elections.awaitLook(t)
 	h.at("orders", 1).change(func(p *fakePartition) { p.alone = true })
 	c.closed()
 	fresh := h.dial(t)
@@ -440,7 +451,7 @@ func TestAnswersDoNotWaitForARecordsLeader(t *testing.T) {
 	c := h.dial(t)
 	first, second := produceReq(11, -1, "quiet", 0, makeBatch(1, 10)), produceReq(11, -1, "orders", 1, makeBatch(1, 10))
 	corr, corr2 := c.send(first), c.send(second)
-	<-elections.looked
+	elections.awaitLook(t)
 	begin := time.Now()
 	h.at("quiet", 0).release(nil)
 	c.receive(first, corr)

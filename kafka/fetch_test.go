@@ -97,7 +97,7 @@ func TestFetchWaitsForTheNewLeadersName(t *testing.T) {
 	c := h.dial(t)
 	req := h.fetchReq(17, "orders", 0, 1)
 	corr := c.send(req)
-	<-elections.looked
+	elections.awaitLook(t)
 	elections.publish(func(e *metadata.Edit) {
 		e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: 1}, metadata.Partition{Replicas: []int32{self, 3}, ISR: []int32{self, 3}, Leader: 3, LeaderEpoch: 7})
 	})

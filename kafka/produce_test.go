@@ -180,9 +180,9 @@ func TestProduceWaitsForTheNewLeadersName(t *testing.T) {
 	c := h.dial(t)
 	req := produceReq(11, -1, "orders", 1, makeBatch(1, 10))
 	corr := c.send(req)
-	<-elections.looked
+	elections.awaitLook(t)
 	elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
-	<-elections.looked
+	elections.awaitLook(t)
 	elections.publish(func(e *metadata.Edit) {
 		e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: 1}, metadata.Partition{Replicas: []int32{self, 3}, ISR: []int32{self, 3}, Leader: 3, LeaderEpoch: 7})
 	})
@@ -200,7 +200,7 @@ func TestProduceWaitsForAReplicaThatOpens(t *testing.T) {
 	c := h.dial(t)
 	reqs := []*kmsg.ProduceRequest{produceReq(11, -1, "orders", 1, makeBatch(1, 10)), produceReq(11, -1, "orders", 1, makeBatch(2, 10))}
 	corrs := []int32{c.send(reqs[0]), c.send(reqs[1])}
-	<-elections.looked
+	elections.awaitLook(t)
 	h.at("orders", 1).change(func(p *fakePartition) { p.err = nil })
 	for i, req := range reqs {
 		p := c.receive(req, corrs[i]).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
