@@ -337,7 +337,7 @@ func TestWhatCompactionLeavesForgetsTheSame(t *testing.T) {
 		last := maps.Collect(whole.LastBatches())
 		left := slices.DeleteFunc(slices.Clone(log), func(b batch.Batch) bool {
 			at, known := last[b.ProducerID()]
-			return (!known || at != b.LastOffset()) && rnd.IntN(4) > 0
+			return (!known || b.LastOffset() < at) && rnd.IntN(4) > 0
 		})
 		again := small(most, left...)
 		if got, want := slices.Collect(again.All()), slices.Collect(whole.All()); !slices.Equal(got, want) {

@@ -284,13 +284,14 @@ func (s *State) Full() bool { return len(s.entries) >= s.most }
 // Has reports whether a producer has written, and has not been away for too long.
 func (s *State) Has(id messages.ProducerID) bool { return s.entries[id] != nil }
 
-// LastBatches yields for each producer the last offset of the newest batch that
-// is remembered of it: what a log must keep, so that the producer's next batch can
-// be told from one out of order when the state is read from the log again.
+// LastBatches yields for each producer the last offset of the oldest batch that is
+// remembered of it. From there on a log must keep its batches, so that those that the
+// producer has under way can be told from a repetition, and from one out of order, when
+// the state is read from the log again.
 func (s *State) LastBatches() iter.Seq2[messages.ProducerID, messages.Offset] {
 	return func(yield func(messages.ProducerID, messages.Offset) bool) {
 		for id, e := range s.entries {
-			if e.recent > 0 && !yield(id, e.batches[e.recent-1].lastOffset) {
+			if e.recent > 0 && !yield(id, e.batches[0].lastOffset) {
 				return
 			}
 		}

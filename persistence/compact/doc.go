@@ -17,8 +17,8 @@
 // holes and everything that reads it goes on checking that.
 //
 // What stays although a later record has its key: nothing that is read, but the
-// last batch of each producer stays as a batch without records, so that a
-// producer's sequence can be found in the log alone; batches of transactions and
+// last batches of each producer stay as batches without records, so that what a
+// producer may send again can be found in the log alone; batches of transactions and
 // those that cannot be unpacked within bounds stay as they are.
 //
 // A record without a value is a tombstone: it removes the earlier ones of its key

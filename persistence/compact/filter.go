@@ -70,7 +70,7 @@ func (c *cleaning) filter(b batch.Batch) (what verdict, p picked, payload []byte
 		return stays, p, nil
 	case p.count > 0:
 		return changed, p, payload
-	case !c.j.isLast(b):
+	case !c.j.remembers(b):
 		return gone, p, nil
 	case b.IsEmpty():
 		return stays, p, nil
@@ -78,13 +78,13 @@ func (c *cleaning) filter(b batch.Batch) (what verdict, p picked, payload []byte
 	return emptied, p, nil
 }
 
-// isLast reports whether a batch is the last that is remembered of its producer.
-func (j *Job) isLast(b batch.Batch) bool {
+// remembers reports whether a batch is one of the last of its producer.
+func (j *Job) remembers(b batch.Batch) bool {
 	if !b.HasProducer() {
 		return false
 	}
-	last, known := j.Last[b.ProducerID()]
-	return known && last == b.LastOffset()
+	first, known := j.Last[b.ProducerID()]
+	return known && first <= b.LastOffset()
 }
 
 // pick goes through a batch's records and notes in w.keep which of them stay.

@@ -17,7 +17,7 @@ type Job struct {
 	// Keep is a record that stays whatever its key: the last of the log, or
 	// else a consumer could not come to the log's end.
 	Keep messages.Offset
-	// Last is, of each producer, the last offset of a batch that stays.
+	// Last is, of each producer, the last offset of the first of the batches that stay.
 	Last map[messages.ProducerID]messages.Offset
 	// EpochOf tells the leader epoch of the record at an offset, NoEpoch if it is not
 	// known, as below the log start.

@@ -165,8 +165,8 @@ func (l *Log) BeginClean(nowMs int64, hw messages.Offset, keepTombstones bool) (
 	return c, nil
 }
 
-// lastBatches are the last offsets of the last batches before an offset, of each producer
-// that is known. What follows does not count: it may not be committed, and whoever is
+// lastBatches are where the last batches before an offset begin that are remembered of each
+// producer that is known: see producer.State.LastBatches. What follows does not count: it may not be committed, and whoever is
 // sent this log, and then takes the rest back, has to know the producers all the same.
 //
 // So nobody is left out for having made room since. Of who had done so before nothing need

@@ -192,17 +192,19 @@ func TestTheLastOfEveryKeyStays(t *testing.T) {
 	}
 }
 
-// TestAProducersLastCommittedBatchStays compacts a log at whose end a producer has written
+// TestAProducersLastCommittedBatchesStay compacts a log at whose end a producer has written
 // what is not committed. A replica may be sent the log as it is then, and have to take back
-// the end: of the producer it must know all that was committed.
-func TestAProducersLastCommittedBatchStays(t *testing.T) {
+// the end: of the producer it must know all that was committed, and that may be sent again.
+func TestAProducersLastCommittedBatchesStay(t *testing.T) {
 	l, m := open(t, compacted(vfs.NewMem(vfs.MemOptions{}), 1000), nil), newMaker()
 	m.keys = 1
 	write := func(id messages.ProducerID) {
 		m.producer = id
 		appendAll(t, l, m.batch(1))
 	}
-	write(7)
+	for range producer.Remembered + 1 {
+		write(7)
+	}
 	last := l.End() - 1
 	for len(l.segs) < 4 {
 		write(messages.NoProducerID)
@@ -215,8 +217,11 @@ func TestAProducersLastCommittedBatchStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(all, func(b batch.Batch) bool { return b.ProducerID() == 7 && b.LastOffset() == last }) {
-		t.Errorf("nothing is left of the producer's batch at %d", last)
+	for i := range messages.Offset(producer.Remembered + 1) {
+		left := slices.ContainsFunc(all, func(b batch.Batch) bool { return b.ProducerID() == 7 && b.LastOffset() == last-i })
+		if left != (i < producer.Remembered) {
+			t.Errorf("of the producer's batch at %d something is left: %t", last-i, left)
+		}
 	}
 }
 
