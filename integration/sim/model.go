@@ -119,23 +119,28 @@ func (m *model) bounds(p *process, b *book, w *watched, v *partition.View) {
 		m.s.wrong("high-watermark-falls", "node %d: of %v, epoch %d, from %d to %d", p.m.id, b.tp, v.Epoch, w.hw, l.HighWatermark)
 	}
 	w.leads, w.epoch, w.hw = leads, v.Epoch, l.HighWatermark
-	if l.LogStart > b.start {
-		switch {
-		case b.trims:
-		case p.m.disk.short:
-			m.s.count("log without its beginning on a disk that lied")
-			return
-		default:
-			m.s.wrong("lost-write", "node %d: %v begins at %d, and nobody has deleted anything", p.m.id, b.tp, l.LogStart)
-		}
-		b.start = l.LogStart
-		m.s.notes.starts(b.tp, b.start)
+}
+
+// begins takes note of where a log begins.
+func (m *model) begins(p *process, b *book, l *log.View) {
+	switch {
+	case l.LogStart <= b.start:
+		return
+	case b.trims:
+	case p.m.disk.short:
+		m.s.count("log without its beginning on a disk that lied")
+		return
+	default:
+		m.s.wrong("lost-write", "node %d: %v begins at %d, and nobody has deleted anything", p.m.id, b.tp, l.LogStart)
 	}
+	b.start = l.LogStart
+	m.s.notes.starts(b.tp, b.start)
 }
 
 // compare compares what a replica holds below its high watermark with what others
 // did.
 func (m *model) compare(p *process, b *book, w *watched, l *log.View) {
+	m.begins(p, b, l)
 	from := max(w.upTo, l.LogStart)
 	if b.past != nil && from < b.end() { // what compaction left out may have its successor there
 		m.compareFrom(p, b, l, b.end())
