@@ -3,6 +3,7 @@ package understudy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -216,6 +217,9 @@ func (n *node) register(ctx context.Context) error {
 		if b := n.b.cell.Image().Broker(n.self.ID); b != nil && b.Epoch == n.self.Epoch {
 			return nil
 		}
+		if err := n.overtaken(); err != nil {
+			return err
+		}
 		// An error may mean that an earlier attempt was carried out after all, or
 		// that there is no controller yet: the image tells.
 		_, err := ask(ctx, n, registering, registration{n.self, n.doubtful})
@@ -233,6 +237,18 @@ func (n *node) register(ctx context.Context) error {
 			return b != nil && b.Epoch == n.self.Epoch
 		})
 	}
+}
+
+// overtaken says why this start of the node can never be registered, or is not any more:
+// its broker epoch is not newer than those of brokers that were removed from the cluster,
+// this one perhaps, since the node began to start. nil: it can, or is.
+func (n *node) overtaken() error {
+	im := n.b.cell.Image()
+	if b := im.Broker(n.self.ID); b != nil && b.Epoch == n.self.Epoch || im.NextEpoch(n.self.ID) <= n.self.Epoch {
+		return nil
+	}
+	return messages.E("register broker", messages.InvalidConfig, fmt.Sprint("node ", n.self.ID),
+		fmt.Errorf("brokers were removed from the cluster since this start of the node, in broker epoch %d; the next would be %d: start it again", n.self.Epoch, im.NextEpoch(n.self.ID)))
 }
 
 // awaitRevision waits until the image is as new as that of a revision, or for at most

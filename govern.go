@@ -1,6 +1,7 @@
 package understudy
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -31,7 +32,7 @@ func (n *node) pause(d time.Duration) bool {
 //	      └─────────────────────────────┴────────────┴──────────◀──────────────────┘
 func (n *node) govern() {
 	for n.candidacy.Err() == nil {
-		if n.cutOff() { // another may be able to do what this one cannot
+		if n.cutOff() || n.overtaken() != nil { // another may be able to do what this one cannot
 			n.pause(retryPause)
 			continue
 		}
@@ -75,8 +76,8 @@ func (n *node) preside(lost <-chan struct{}) {
 		if err == nil {
 			break
 		}
-		if messages.KindOf(err) == messages.InvalidConfig { // nor can it be registered: let others have the lock
-			n.eye.refuse(err)
+		if messages.KindOf(err) == messages.InvalidConfig || n.overtaken() != nil { // nor can it be registered: let others have the lock
+			n.eye.refuse(cmp.Or(n.overtaken(), err))
 			return
 		}
 		if ctx.Err() == nil {

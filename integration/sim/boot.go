@@ -112,6 +112,10 @@ func (p *process) register(r *routine) bool {
 		return b != nil && b.Epoch == p.self.Epoch
 	}
 	for !registered() {
+		if p.overtaken() {
+			p.s.after(0, p.exit)
+			return false
+		}
 		_, err := p.ask(r, 5*second, func(q *process, _ *routine) (any, error) {
 			b, err := q.ctl.RegisterBroker(q.ctx, p.self, p.doubtful)
 			return b, err
@@ -132,6 +136,16 @@ func (p *process) register(r *routine) bool {
 			return false
 		}
 	}
+	return true
+}
+
+// overtaken reports whether this start can never be registered, as in the root package.
+func (p *process) overtaken() bool {
+	image := p.cell.Image()
+	if b := image.Broker(p.m.id); b != nil && b.Epoch == p.self.Epoch || image.NextEpoch(p.m.id) <= p.self.Epoch {
+		return false
+	}
+	p.s.count("start overtaken by the removal of nodes")
 	return true
 }
 

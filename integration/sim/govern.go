@@ -10,7 +10,7 @@ import (
 // govern.go does.
 func (p *process) govern(r *routine) {
 	for r.sleep(20*millisecond + p.s.rnd.node.Int64N(40*millisecond)) {
-		if p.cutOff() || p.leaving || !p.s.store.acquire(p) {
+		if p.cutOff() || p.leaving || p.overtaken() || !p.s.store.acquire(p) {
 			continue
 		}
 		p.preside(r)
@@ -26,8 +26,8 @@ func (p *process) preside(r *routine) {
 			break
 		}
 		p.s.say("node %d could not take over: %v", p.m.id, err)
-		if messages.KindOf(err) == messages.InvalidConfig {
-			p.m.refused = true
+		if messages.KindOf(err) == messages.InvalidConfig || p.overtaken() {
+			p.m.refused = !p.overtaken()
 			p.s.after(0, p.exit)
 			p.s.store.release(p)
 			return
