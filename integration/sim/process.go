@@ -225,6 +225,9 @@ func (p *process) thaw() {
 	}
 	p.frozen, p.thawed = false, p.s.now
 	slept := p.s.now - p.since
+	if d := p.m.disk; d.harmed > p.since { // what became of its writes then, it hears now
+		d.harmed = max(d.harmed, p.s.now+5*second)
+	}
 	for i := range p.eyes {
 		p.eyes[i].heard += slept // only time in which it runs counts
 	}
