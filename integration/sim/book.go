@@ -24,6 +24,7 @@ type book struct {
 	acked     map[int64]record
 	early     []record                  // what consumers read before any replica could show it
 	began     map[*disk]messages.Offset // where a log that was emptied, or never had anything, begins
+	forgotten map[int]bool              // by producer: a leader began behind all that it had written
 	past      *past                     // nil: its logs are not compacted
 }
 
@@ -104,6 +105,7 @@ func (m *model) unknown(b *book, producer int, epoch messages.LeaderEpoch) bool 
 // forget has a producer begin anew.
 func (m *model) forget(b *book, producer int) {
 	m.s.notes.forgotten(producer)
+	b.forgotten[producer] = true
 	delete(b.last, producer)
 	maps.DeleteFunc(b.where, func(number int64, _ int) bool { return m.sent[number].producer == producer })
 }

@@ -41,7 +41,8 @@ func (m *model) open(tp messages.TopicPartition, t *topic) *book {
 	b := &book{
 		tp: tp, lossy: t.lossy, trims: t.trims,
 		leaders: map[messages.LeaderEpoch]*process{}, where: map[int64]int{}, last: map[int]int64{}, acked: map[int64]record{},
-		began: map[*disk]messages.Offset{},
+		began:     map[*disk]messages.Offset{},
+		forgotten: map[int]bool{},
 	}
 	if t.compacts {
 		b.past = &past{latest: map[string]messages.Offset{}}

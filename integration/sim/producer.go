@@ -326,6 +326,13 @@ func (p *producer) outOfOrder(l *line, out *parcelOut, err error) bool {
 		l.queue, l.ended = nil, true
 		return true
 	}
+	if b.forgotten[out.producer] {
+		// What it had written was deleted, and the next leader knew it by one batch
+		// that was sent again.
+		p.s.count("batch behind one that was sent again after it was deleted")
+		l.queue, l.ended = nil, true
+		return true
+	}
 	if !b.lossy && p.acks == messages.AcksAll {
 		p.s.wrong("forgot-producer", "batch %d of %v, before which all were acknowledged: %v", out.number, l.tp, err)
 	}
