@@ -214,7 +214,7 @@ func (n *node) register(ctx context.Context) error {
 		}
 	}()
 	for {
-		if b := n.b.cell.Image().Broker(n.self.ID); b != nil && b.Epoch == n.self.Epoch {
+		if n.registered(n.b.cell.Image()) {
 			return nil
 		}
 		if err := n.overtaken(); err != nil {
@@ -232,11 +232,14 @@ func (n *node) register(ctx context.Context) error {
 		if err != nil && messages.KindOf(err) != messages.InvalidRequest {
 			n.b.log.Warn().Err(err).Msg("not registered with the controller yet")
 		}
-		n.awaitImage(ctx, retryPause, func(im *metadata.Image) bool {
-			b := im.Broker(n.self.ID)
-			return b != nil && b.Epoch == n.self.Epoch
-		})
+		n.awaitImage(ctx, retryPause, n.registered)
 	}
+}
+
+// registered reports whether an image has this start of the broker.
+func (n *node) registered(im *metadata.Image) bool {
+	b := im.Broker(n.self.ID)
+	return b != nil && b.Epoch == n.self.Epoch
 }
 
 // overtaken says why this start of the node can never be registered, or is not any more:
@@ -244,7 +247,7 @@ func (n *node) register(ctx context.Context) error {
 // this one perhaps, since the node began to start. nil: it can, or is.
 func (n *node) overtaken() error {
 	im := n.b.cell.Image()
-	if b := im.Broker(n.self.ID); b != nil && b.Epoch == n.self.Epoch || im.NextEpoch(n.self.ID) <= n.self.Epoch {
+	if n.registered(im) || im.NextEpoch(n.self.ID) <= n.self.Epoch {
 		return nil
 	}
 	return messages.E("register broker", messages.InvalidConfig, fmt.Sprint("node ", n.self.ID),
@@ -331,7 +334,5 @@ func leads(im *metadata.Image, id messages.BrokerID) bool {
 
 // takeover is the node's wish to be the controller, as things stand.
 func (n *node) takeover() controller.Takeover {
-	b := n.b.cell.Image().Broker(n.self.ID)
-	registered := b != nil && b.Epoch == n.self.Epoch
-	return controller.Takeover{Self: n.self, Register: !registered, Doubtful: n.doubtful, Down: n.knownDown}
+	return controller.Takeover{Self: n.self, Register: !n.registered(n.b.cell.Image()), Doubtful: n.doubtful, Down: n.knownDown}
 }

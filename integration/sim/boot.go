@@ -107,11 +107,7 @@ func (p *process) decided(e controller.Event) {
 // register has the controller enter this start of the broker, however often it
 // has to be asked.
 func (p *process) register(r *routine) bool {
-	registered := func() bool {
-		b := p.cell.Image().Broker(p.m.id)
-		return b != nil && b.Epoch == p.self.Epoch
-	}
-	for !registered() {
+	for !p.registered() {
 		if p.overtaken() {
 			p.s.after(0, p.exit)
 			return false
@@ -131,7 +127,7 @@ func (p *process) register(r *routine) bool {
 			p.s.after(0, p.exit)
 			return false
 		}
-		r.await(50*millisecond, registered)
+		r.await(50*millisecond, p.registered)
 		if !r.alive() {
 			return false
 		}
@@ -139,10 +135,15 @@ func (p *process) register(r *routine) bool {
 	return true
 }
 
+// registered reports whether the node's image has this start of it.
+func (p *process) registered() bool {
+	b := p.cell.Image().Broker(p.m.id)
+	return b != nil && b.Epoch == p.self.Epoch
+}
+
 // overtaken reports whether this start can never be registered, as in the root package.
 func (p *process) overtaken() bool {
-	image := p.cell.Image()
-	if b := image.Broker(p.m.id); b != nil && b.Epoch == p.self.Epoch || image.NextEpoch(p.m.id) <= p.self.Epoch {
+	if p.registered() || p.cell.Image().NextEpoch(p.m.id) <= p.self.Epoch {
 		return false
 	}
 	p.s.count("start overtaken by the removal of nodes")

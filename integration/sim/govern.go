@@ -57,9 +57,7 @@ func (p *process) holds() bool { return p.session != nil && p.session.holds && !
 
 // takeover is the node's wish to be the controller, as things stand.
 func (p *process) takeover() controller.Takeover {
-	b := p.cell.Image().Broker(p.m.id)
-	registered := b != nil && b.Epoch == p.self.Epoch
-	return controller.Takeover{Self: p.self, Register: !registered, Doubtful: p.doubtful, Down: p.knownDown}
+	return controller.Takeover{Self: p.self, Register: !p.registered(), Doubtful: p.doubtful, Down: p.knownDown}
 }
 
 // knownDown says why a broker counts as down for one who takes over; "": unknown.
