@@ -63,13 +63,8 @@ func TestALetterThatIsTooLargeIsCut(t *testing.T) {
 		&kgo.Record{Topic: b.topic, Key: []byte("key-0"), Value: []byte("0")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	events := make(chan client.DeadLettered, 3)
-	watch := b.system.EventStream.Subscribe(func(e any) {
-		if e, ok := e.(client.DeadLettered); ok {
-			events <- e
-		}
-	})
-	defer b.system.EventStream.Unsubscribe(watch)
+	events, end := events[client.DeadLettered](b, 3)
+	defer end()
 	s := b.subscribe(b.rejecting(done))
 	done.await(t, 1)
 	letters := b.read(b.topic+".dead", 3)

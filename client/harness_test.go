@@ -117,6 +117,18 @@ func (b *bench) committed() (sum int64) {
 	return sum
 }
 
+// events gives the SDK's events of a kind until end is called. Who tells them waits when
+// there is no more room.
+func events[E any](b *bench, room int) (told <-chan E, end func()) {
+	ch := make(chan E, room)
+	watch := b.system.EventStream.Subscribe(func(e any) {
+		if e, ok := e.(E); ok {
+			ch <- e
+		}
+	})
+	return ch, func() { b.system.EventStream.Unsubscribe(watch) }
+}
+
 // until waits for events until the condition holds; look is asked after each.
 func until[E any](t *testing.T, events <-chan E, what string, look func(E) bool) {
 	t.Helper()

@@ -69,13 +69,8 @@ func TestAProducerWritesWhatItWasSentBeforeItStops(t *testing.T) {
 func TestAFullProducerSaysSo(t *testing.T) {
 	b := newBench(t, 1)
 	p := b.producer(client.ProducerOptions{MaxRecords: 10, Client: []kgo.Opt{kgo.ManualFlushing()}})
-	failures := make(chan *client.Failed, 10)
-	watch := b.system.EventStream.Subscribe(func(e any) {
-		if e, ok := e.(*client.Failed); ok {
-			failures <- e
-		}
-	})
-	defer b.system.EventStream.Unsubscribe(watch)
+	failures, end := events[*client.Failed](b, 10)
+	defer end()
 	if room := b.ask(p.PID(), client.WaitForRoom{Records: 100}); room != (client.Room{Records: 10}) {
 		t.Errorf("%+v", room)
 	}

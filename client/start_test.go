@@ -20,13 +20,8 @@ func TestAGroupThatBeganAtTheEndMissesNothing(t *testing.T) {
 	if err := b.cl.ProduceSync(t.Context(), &before).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	assigned := make(chan client.Assigned, 10)
-	watch := b.system.EventStream.Subscribe(func(e any) {
-		if e, ok := e.(client.Assigned); ok {
-			assigned <- e
-		}
-	})
-	defer b.system.EventStream.Unsubscribe(watch)
+	assigned, end := events[client.Assigned](b, 10)
+	defer end()
 	o := b.options()
 	o.Start = client.Latest
 	o.Actor = client.Handler(func(_ actor.Context, r *kgo.Record) error { done.enter(r); return nil })

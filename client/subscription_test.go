@@ -81,13 +81,8 @@ func TestDeadLettersAndTheirReturn(t *testing.T) {
 		done.enter(r)
 		return nil
 	})
-	buried := make(chan client.DeadLettered, 10)
-	watch := b.system.EventStream.Subscribe(func(e any) {
-		if e, ok := e.(client.DeadLettered); ok {
-			buried <- e
-		}
-	})
-	defer b.system.EventStream.Unsubscribe(watch)
+	buried, end := events[client.DeadLettered](b, 10)
+	defer end()
 	b.subscribe(o)
 	done.await(t, 27)
 	n := 0
