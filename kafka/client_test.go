@@ -115,13 +115,13 @@ func produceReq(version int16, acks int16, topic string, part int32, records []b
 }
 
 // fetchReq makes a Fetch of partitions of one topic, from one offset.
-func (h *harness) fetchReq(version int16, topic string, offset int64, parts ...int32) *kmsg.FetchRequest {
+func (f *fakeCluster) fetchReq(version int16, topic string, offset int64, parts ...int32) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.SessionEpoch = version, 0, 1, 1<<30, -1
 	req.ReplicaID = -1
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic = topic
-	if known := h.image.Load().Topic(topic); known != nil {
+	if known := f.image.Load().Topic(topic); known != nil {
 		t.TopicID = known.ID
 	}
 	for _, n := range parts {

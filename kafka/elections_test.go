@@ -22,7 +22,6 @@ import (
 // fakeElections is what a node sees of others.
 type fakeElections struct {
 	cluster *fakeCluster
-	looked  chan struct{} // gets one for each look at the metadata; may be nil
 
 	mu        sync.Mutex
 	pending   map[messages.BrokerID]bool
@@ -63,21 +62,7 @@ func (e *fakeElections) Leaving(id messages.BrokerID) bool {
 	return e.leaving[id]
 }
 
-// awaitLook waits until somebody has looked at the metadata: none does any more if the
-// machine stood still for as long as a request waits.
-func (e *fakeElections) awaitLook(t *testing.T) {
-	t.Helper()
-	select {
-	case <-e.looked:
-	case <-time.After(time.Minute):
-		t.Fatal("nobody looks at the metadata")
-	}
-}
-
 func (e *fakeElections) Next() (*metadata.Image, <-chan struct{}) {
-	if e.looked != nil {
-		e.looked <- struct{}{}
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.next == nil {
@@ -110,14 +95,24 @@ func threeBrokers(t testing.TB) (*fakeCluster, *fakeElections) {
 	return f, &fakeElections{cluster: f, pending: map[messages.BrokerID]bool{}, leaving: map[messages.BrokerID]bool{}}
 }
 
-// deposed is three brokers of which this one knows by its replica of partition 1, and
-// not by its metadata, that it does not lead it.
-func deposed(t *testing.T) (*harness, *fakeElections) {
+// electing runs a test with a clock of its own, of a broker that waits for elections:
+// synctest.Wait returns when its requests do.
+func electing(t *testing.T, f *fakeCluster, elections *fakeElections, test func(*testing.T, *pipe)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
+		defer h.close()
+		test(t, h)
+	})
+}
+
+// deposed runs a test of a broker, one of three, that knows by its replica of partition 1,
+// and not by its metadata, that it does not lead it.
+func deposed(t *testing.T, test func(*testing.T, *fakeCluster, *fakeElections, *client)) {
+	t.Helper()
 	f, elections := threeBrokers(t)
-	elections.looked = make(chan struct{}, 100)
-	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
-	h.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
-	return h, elections
+	f.at("orders", 1).change(func(p *fakePartition) { p.err = messages.E("", messages.NotLeader, "", nil) })
+	electing(t, f, elections, func(t *testing.T, h *pipe) { test(t, f, elections, h.client) })
 }
 
 func metadataReq(topics ...string) *kmsg.MetadataRequest {
@@ -135,6 +130,11 @@ func elect(e *metadata.Edit) {
 	e.SetPartition(messages.TopicPartition{Topic: "orders"}, metadata.Partition{Replicas: []int32{2, 3}, ISR: []int32{3}, Leader: 3, LeaderEpoch: 5})
 }
 
+// succeed makes broker 3 the leader of partition 1, in place of this one.
+func succeed(e *metadata.Edit) {
+	e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: 1}, metadata.Partition{Replicas: []int32{self, 3}, ISR: []int32{self, 3}, Leader: 3, LeaderEpoch: 7})
+}
+
 func listed(resp *kmsg.MetadataResponse) (ids []int32) {
 	for _, b := range resp.Brokers {
 		ids = append(ids, b.NodeID)
@@ -147,28 +147,27 @@ func listed(resp *kmsg.MetadataResponse) (ids []int32) {
 func TestMetadataWaitsForAnElection(t *testing.T) {
 	for _, topics := range [][]string{{"orders"}, nil} {
 		f, elections := threeBrokers(t)
-		elections.looked = make(chan struct{}, 100)
 		elections.confirm = elections.lose
-		h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
-		c := h.dial(t)
-		req := metadataReq(topics...)
-		corr := c.send(req)
-		elections.awaitLook(t)
-		elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
-		elections.awaitLook(t)
-		elections.publish(elect)
-		resp := c.receive(req, corr).(*kmsg.MetadataResponse)
-		for _, topic := range resp.Topics {
-			if p := topic.Partitions[0]; *topic.Topic == "orders" && (p.Leader != 3 || p.LeaderEpoch != 5 || p.ErrorCode != 0 || !slices.Equal(p.OfflineReplicas, []int32{2})) {
-				t.Errorf("topics %v: %+v", topics, p)
+		electing(t, f, elections, func(t *testing.T, h *pipe) {
+			req := metadataReq(topics...)
+			corr := h.client.send(req)
+			synctest.Wait()
+			elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
+			synctest.Wait()
+			elections.publish(elect)
+			resp := h.client.receive(req, corr).(*kmsg.MetadataResponse)
+			for _, topic := range resp.Topics {
+				if p := topic.Partitions[0]; *topic.Topic == "orders" && (p.Leader != 3 || p.LeaderEpoch != 5 || p.ErrorCode != 0 || !slices.Equal(p.OfflineReplicas, []int32{2})) {
+					t.Errorf("topics %v: %+v", topics, p)
+				}
 			}
-		}
-		if ids := listed(resp); !slices.Equal(ids, []int32{self, 3}) {
-			t.Errorf("topics %v: brokers %v", topics, ids)
-		}
-		if !slices.Equal(elections.confirmed, []messages.BrokerID{2}) {
-			t.Errorf("%v were asked whether they are there", elections.confirmed)
-		}
+			if ids := listed(resp); !slices.Equal(ids, []int32{self, 3}) {
+				t.Errorf("topics %v: brokers %v", topics, ids)
+			}
+			if !slices.Equal(elections.confirmed, []messages.BrokerID{2}) {
+				t.Errorf("%v were asked whether they are there", elections.confirmed)
+			}
+		})
 	}
 }
 
@@ -176,27 +175,25 @@ func TestMetadataWaitsForAnElection(t *testing.T) {
 // broker has gone.
 func TestTheCoordinatorIsTheNewOne(t *testing.T) {
 	f, elections := threeBrokers(t)
-	elections.looked = make(chan struct{}, 100)
 	elections.confirm = elections.lose
 	f.groups.elsewhere["group"] = 2
-	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
-	c := h.dial(t)
-	req := inVersion(h, 4, func(r *kmsg.FindCoordinatorRequest) {
-		r.CoordinatorType, r.CoordinatorKeys = groupKey, []string{"group"}
+	electing(t, f, elections, func(t *testing.T, h *pipe) {
+		req := kmsg.NewPtrFindCoordinatorRequest()
+		req.Version, req.CoordinatorType, req.CoordinatorKeys = 4, groupKey, []string{"group"}
+		corr := h.client.send(req)
+		synctest.Wait()
+		elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
+		synctest.Wait()
+		f.groups.with(func() { f.groups.elsewhere["group"] = 3 })
+		elections.publish(elect)
+		resp := h.client.receive(req, corr).(*kmsg.FindCoordinatorResponse)
+		if found := resp.Coordinators; len(found) != 1 || found[0].NodeID != 3 || found[0].Host != "three" || found[0].ErrorCode != 0 {
+			t.Errorf("%+v", found)
+		}
+		if !slices.Equal(elections.confirmed, []messages.BrokerID{2}) {
+			t.Errorf("%v were asked whether they are there", elections.confirmed)
+		}
 	})
-	corr := c.send(req)
-	elections.awaitLook(t)
-	elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
-	elections.awaitLook(t)
-	f.groups.with(func() { f.groups.elsewhere["group"] = 3 })
-	elections.publish(elect)
-	resp := c.receive(req, corr).(*kmsg.FindCoordinatorResponse)
-	if found := resp.Coordinators; len(found) != 1 || found[0].NodeID != 3 || found[0].Host != "three" || found[0].ErrorCode != 0 {
-		t.Errorf("%+v", found)
-	}
-	if !slices.Equal(elections.confirmed, []messages.BrokerID{2}) {
-		t.Errorf("%v were asked whether they are there", elections.confirmed)
-	}
 }
 
 // TestMetadataDoesNotWaitForOthersElections asks about partitions that are led,
@@ -208,9 +205,7 @@ func TestMetadataDoesNotWaitForOthersElections(t *testing.T) {
 		e.SetPartition(messages.TopicPartition{Topic: "offline"}, metadata.Partition{Replicas: []int32{2}, ISR: []int32{2}, Leader: messages.NoBroker, LeaderEpoch: 9})
 	})
 	elections.pending[2] = true
-	synctest.Test(t, func(t *testing.T) {
-		h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
-		defer h.close()
+	electing(t, f, elections, func(t *testing.T, h *pipe) {
 		began := time.Now()
 		resp := ask[*kmsg.MetadataResponse](h.client, metadataReq("quiet", "offline", "missing"))
 		if waited := time.Since(began); waited != 0 || len(resp.Topics) != 3 {
@@ -228,10 +223,7 @@ func TestMetadataWaitsNoLongerThanAnElectionMayTake(t *testing.T) {
 	for _, back := range []time.Duration{0, 30 * time.Millisecond} {
 		f, elections := threeBrokers(t)
 		elections.pending[2] = true
-		synctest.Test(t, func(t *testing.T) {
-			elections.next = make(chan struct{}) // of this bubble
-			h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
-			defer h.close()
+		electing(t, f, elections, func(t *testing.T, h *pipe) {
 			want := electionPatience
 			if back > 0 {
 				want = 2 * electionLook
@@ -258,11 +250,11 @@ func TestAnswersWaitForTheLeadersOwnNews(t *testing.T) {
 	for _, w := range []struct {
 		name    string
 		pending bool
-		ask     func(*harness) kmsg.Request
+		ask     func(*fakeCluster) kmsg.Request
 		code    func(kmsg.Response) (int16, int32) // and the leader that is named
 		want    error
 	}{
-		{"ListOffsets", false, func(*harness) kmsg.Request {
+		{"ListOffsets", false, func(*fakeCluster) kmsg.Request {
 			req := kmsg.NewPtrListOffsetsRequest()
 			req.Version, req.ReplicaID = 8, -1
 			req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "orders", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -2, CurrentLeaderEpoch: 5}}}}
@@ -270,7 +262,7 @@ func TestAnswersWaitForTheLeadersOwnNews(t *testing.T) {
 		}, func(r kmsg.Response) (int16, int32) {
 			return r.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0].ErrorCode, -1
 		}, nil},
-		{"OffsetForLeaderEpoch", false, func(*harness) kmsg.Request {
+		{"OffsetForLeaderEpoch", false, func(*fakeCluster) kmsg.Request {
 			req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 			req.Version, req.ReplicaID = 4, -1
 			req.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "orders", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{{CurrentLeaderEpoch: 5, LeaderEpoch: 4}}}}
@@ -278,67 +270,76 @@ func TestAnswersWaitForTheLeadersOwnNews(t *testing.T) {
 		}, func(r kmsg.Response) (int16, int32) {
 			return r.(*kmsg.OffsetForLeaderEpochResponse).Topics[0].Partitions[0].ErrorCode, -1
 		}, nil},
-		{"Fetch in the new epoch", false, func(h *harness) kmsg.Request {
-			req := h.fetchReq(17, "orders", 0, 0)
+		{"Fetch in the new epoch", false, func(f *fakeCluster) kmsg.Request {
+			req := f.fetchReq(17, "orders", 0, 0)
 			req.Topics[0].Partitions[0].CurrentLeaderEpoch = 5
 			return req
 		}, fetchCode, nil},
-		{"Fetch in any epoch", true, func(h *harness) kmsg.Request { return h.fetchReq(17, "orders", 0, 0) }, fetchCode, nil},
-		{"Produce", true, func(*harness) kmsg.Request { return produceReq(11, -1, "orders", 0, makeBatch(1, 10)) }, func(r kmsg.Response) (int16, int32) {
+		{"Fetch in any epoch", true, func(f *fakeCluster) kmsg.Request { return f.fetchReq(17, "orders", 0, 0) }, fetchCode, nil},
+		{"Produce", true, func(*fakeCluster) kmsg.Request { return produceReq(11, -1, "orders", 0, makeBatch(1, 10)) }, func(r kmsg.Response) (int16, int32) {
 			p := r.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 			return p.ErrorCode, p.CurrentLeader.LeaderID
 		}, nil},
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			f, elections := threeBrokers(t)
-			elections.looked = make(chan struct{}, 100)
 			elections.pending[2] = w.pending
-			h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
-			h.at("orders", 0).change(func(p *fakePartition) {
+			replica := f.at("orders", 0)
+			replica.change(func(p *fakePartition) {
 				p.leader, p.epoch, p.err = 2, 4, messages.E("", messages.NotLeader, "", nil)
 			})
-			c := h.dial(t)
-			req := w.ask(h)
-			corr := c.send(req)
-			elections.awaitLook(t)
-			elections.publish(func(e *metadata.Edit) {
-				e.SetPartition(orders, metadata.Partition{Replicas: []int32{2, self}, ISR: []int32{self}, Leader: self, LeaderEpoch: 5})
+			electing(t, f, elections, func(t *testing.T, h *pipe) {
+				req := w.ask(f)
+				corr := h.client.send(req)
+				synctest.Wait()
+				elections.publish(func(e *metadata.Edit) {
+					e.SetPartition(orders, metadata.Partition{Replicas: []int32{2, self}, ISR: []int32{self}, Leader: self, LeaderEpoch: 5})
+				})
+				synctest.Wait()
+				replica.change(func(p *fakePartition) { p.leader, p.epoch, p.err = self, 5, nil })
+				code, leader := w.code(h.client.receive(req, corr))
+				if got := kerr.ErrorForCode(code); got != w.want || got != nil && leader != self {
+					t.Errorf("error %v, leader %d", got, leader)
+				}
 			})
-			elections.awaitLook(t)
-			h.at("orders", 0).change(func(p *fakePartition) { p.leader, p.epoch, p.err = self, 5, nil })
-			code, leader := w.code(c.receive(req, corr))
-			if got := kerr.ErrorForCode(code); got != w.want || got != nil && leader != self {
-				t.Errorf("error %v, leader %d", got, leader)
-			}
 		})
 	}
 }
 
 // TestWhoMayHaveBeenReplacedNamesNobody: who asks such a broker for a topic by name is
-// sent to another by the end of the connection, even while this one waits for an election.
-// Like any, the end of a connection on which nothing was told is a reset.
+// sent to another by the end of the connection. Like any, the end of one on which
+// nothing was told is a reset.
 func TestWhoMayHaveBeenReplacedNamesNobody(t *testing.T) {
 	f, elections := threeBrokers(t)
-	elections.looked = make(chan struct{}, 100)
-	elections.pending[2] = true // leads partition 0
 	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Elections = elections })
+	h.at("orders", 1).change(func(p *fakePartition) { p.alone = true })
 	c := h.dial(t)
 	if topics := ask[*kmsg.MetadataResponse](c, metadataReq("quiet")).Topics; topics[0].Partitions[0].Leader != self {
 		t.Errorf("quiet: %+v", topics)
 	}
-	elections.awaitLook(t)
 	c.send(metadataReq("orders"))
-	elections.awaitLook(t)
-	h.at("orders", 1).change(func(p *fakePartition) { p.alone = true })
 	c.closed()
 	fresh := h.dial(t)
 	fresh.send(metadataReq("orders"))
 	if _, err := fresh.conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("a new connection ends with %v", err)
 	}
-	if topics := ask[*kmsg.MetadataResponse](h.dial(t), metadataReq("quiet")).Topics; topics[0].Partitions[0].Leader != self {
-		t.Errorf("quiet, afterwards: %+v", topics)
-	}
+}
+
+// TestWhoIsReplacedWhileOthersAreNamesNobody: that of a broker that waits for an election.
+func TestWhoIsReplacedWhileOthersAreNamesNobody(t *testing.T) {
+	f, elections := threeBrokers(t)
+	elections.pending[2] = true // leads partition 0
+	electing(t, f, elections, func(t *testing.T, h *pipe) {
+		h.client.send(metadataReq("orders"))
+		synctest.Wait()
+		began := time.Now()
+		f.at("orders", 1).change(func(p *fakePartition) { p.alone = true })
+		h.client.closed()
+		if waited := time.Since(began); waited > electionLook {
+			t.Errorf("that took %v", waited)
+		}
+	})
 }
 
 // TestRecordsWaitForTheNewsOfAnElection sends records to a broker that is in sync and
@@ -365,10 +366,7 @@ func TestRecordsWaitForTheNewsOfAnElection(t *testing.T) {
 			f.edit(func(e *metadata.Edit) {
 				e.SetPartition(orders, metadata.Partition{Replicas: []int32{2, self, 3}, ISR: w.isr, Leader: 2, LeaderEpoch: 4})
 			})
-			synctest.Test(t, func(t *testing.T) {
-				elections.next = make(chan struct{}) // of this bubble
-				h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
-				defer h.close()
+			electing(t, f, elections, func(t *testing.T, h *pipe) {
 				replica := f.at("orders", 0)
 				replica.change(func(p *fakePartition) {
 					p.leader, p.epoch, p.led, p.err = 2, 4, w.led, messages.E("", messages.NotLeader, "", nil)
@@ -399,10 +397,7 @@ func fetchCode(r kmsg.Response) (int16, int32) {
 // TestAnEpochOfNobodysIsUnknown asks in an epoch of which nobody hears.
 func TestAnEpochOfNobodysIsUnknown(t *testing.T) {
 	f, elections := threeBrokers(t)
-	synctest.Test(t, func(t *testing.T) {
-		elections.next = make(chan struct{}) // of this bubble
-		h := servePipeWith(t, f, func(d *Deps) { d.Elections = elections })
-		defer h.close()
+	electing(t, f, elections, func(t *testing.T, h *pipe) {
 		req := kmsg.NewPtrListOffsetsRequest()
 		req.Version, req.ReplicaID = 8, -1
 		both := []kmsg.ListOffsetsRequestTopicPartition{{Partition: 0, Timestamp: -1, CurrentLeaderEpoch: 99}, {Partition: 1, Timestamp: -1, CurrentLeaderEpoch: 99}}
@@ -446,18 +441,18 @@ func TestBrokersThatAreDownAreNotListed(t *testing.T) {
 // TestAnswersDoNotWaitForARecordsLeader has records wait for a leader behind a request
 // whose answer is ready meanwhile.
 func TestAnswersDoNotWaitForARecordsLeader(t *testing.T) {
-	h, elections := deposed(t)
-	h.at("quiet", 0).hold = true
-	c := h.dial(t)
-	first, second := produceReq(11, -1, "quiet", 0, makeBatch(1, 10)), produceReq(11, -1, "orders", 1, makeBatch(1, 10))
-	corr, corr2 := c.send(first), c.send(second)
-	elections.awaitLook(t)
-	begin := time.Now()
-	h.at("quiet", 0).release(nil)
-	c.receive(first, corr)
-	if waited := time.Since(begin); waited > electionPatience/2 {
-		t.Errorf("an answer that was ready has waited for %v", waited)
-	}
-	h.at("orders", 1).change(func(p *fakePartition) { p.err = nil })
-	c.receive(second, corr2)
+	deposed(t, func(t *testing.T, f *fakeCluster, _ *fakeElections, c *client) {
+		f.at("quiet", 0).hold = true
+		first, second := produceReq(11, -1, "quiet", 0, makeBatch(1, 10)), produceReq(11, -1, "orders", 1, makeBatch(1, 10))
+		corr, corr2 := c.send(first), c.send(second)
+		synctest.Wait()
+		began := time.Now()
+		f.at("quiet", 0).release(nil)
+		c.receive(first, corr)
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("an answer that was ready has waited for %v", waited)
+		}
+		f.at("orders", 1).change(func(p *fakePartition) { p.err = nil })
+		c.receive(second, corr2)
+	})
 }

@@ -93,19 +93,17 @@ func TestFetchErrors(t *testing.T) {
 // TestFetchWaitsForTheNewLeadersName has a partition know that it does not lead any
 // more before the metadata does.
 func TestFetchWaitsForTheNewLeadersName(t *testing.T) {
-	h, elections := deposed(t)
-	c := h.dial(t)
-	req := h.fetchReq(17, "orders", 0, 1)
-	corr := c.send(req)
-	elections.awaitLook(t)
-	elections.publish(func(e *metadata.Edit) {
-		e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: 1}, metadata.Partition{Replicas: []int32{self, 3}, ISR: []int32{self, 3}, Leader: 3, LeaderEpoch: 7})
+	deposed(t, func(t *testing.T, f *fakeCluster, elections *fakeElections, c *client) {
+		req := f.fetchReq(17, "orders", 0, 1)
+		corr := c.send(req)
+		synctest.Wait()
+		elections.publish(succeed)
+		resp := c.receive(req, corr).(*kmsg.FetchResponse)
+		p := resp.Topics[0].Partitions[0]
+		if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != 3 || p.CurrentLeader.LeaderEpoch != 7 || len(resp.Brokers) != 1 || resp.Brokers[0].Host != "three" {
+			t.Errorf("%+v, %+v", p, resp.Brokers)
+		}
 	})
-	resp := c.receive(req, corr).(*kmsg.FetchResponse)
-	p := resp.Topics[0].Partitions[0]
-	if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != 3 || p.CurrentLeader.LeaderEpoch != 7 || len(resp.Brokers) != 1 || resp.Brokers[0].Host != "three" {
-		t.Errorf("%+v, %+v", p, resp.Brokers)
-	}
 }
 
 func TestFetchNamesTheNewLeader(t *testing.T) {

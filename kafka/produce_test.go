@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -176,38 +177,41 @@ func TestProduceNamesTheNewLeader(t *testing.T) {
 // TestProduceWaitsForTheNewLeadersName has a partition know that it does not lead
 // any more before the metadata does.
 func TestProduceWaitsForTheNewLeadersName(t *testing.T) {
-	h, elections := deposed(t)
-	c := h.dial(t)
-	req := produceReq(11, -1, "orders", 1, makeBatch(1, 10))
-	corr := c.send(req)
-	elections.awaitLook(t)
-	elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
-	elections.awaitLook(t)
-	elections.publish(func(e *metadata.Edit) {
-		e.SetPartition(messages.TopicPartition{Topic: "orders", Partition: 1}, metadata.Partition{Replicas: []int32{self, 3}, ISR: []int32{self, 3}, Leader: 3, LeaderEpoch: 7})
+	deposed(t, func(t *testing.T, _ *fakeCluster, elections *fakeElections, c *client) {
+		req := produceReq(11, -1, "orders", 1, makeBatch(1, 10))
+		corr := c.send(req)
+		synctest.Wait()
+		elections.publish(func(e *metadata.Edit) { e.SetController(3) }) // which is no answer
+		synctest.Wait()
+		elections.publish(succeed)
+		resp := c.receive(req, corr).(*kmsg.ProduceResponse)
+		p := resp.Topics[0].Partitions[0]
+		if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != 3 || p.CurrentLeader.LeaderEpoch != 7 || len(resp.Brokers) != 1 || resp.Brokers[0].Host != "three" {
+			t.Errorf("%+v, %+v", p, resp.Brokers)
+		}
 	})
-	resp := c.receive(req, corr).(*kmsg.ProduceResponse)
-	p := resp.Topics[0].Partitions[0]
-	if p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != 3 || p.CurrentLeader.LeaderEpoch != 7 || len(resp.Brokers) != 1 || resp.Brokers[0].Host != "three" {
-		t.Errorf("%+v, %+v", p, resp.Brokers)
-	}
 }
 
 // TestProduceWaitsForAReplicaThatOpens has a leader that cannot take records yet:
 // when it can, it takes those that came meanwhile, in their order.
 func TestProduceWaitsForAReplicaThatOpens(t *testing.T) {
-	h, elections := deposed(t)
-	c := h.dial(t)
-	reqs := []*kmsg.ProduceRequest{produceReq(11, -1, "orders", 1, makeBatch(1, 10)), produceReq(11, -1, "orders", 1, makeBatch(2, 10))}
-	corrs := []int32{c.send(reqs[0]), c.send(reqs[1])}
-	elections.awaitLook(t)
-	h.at("orders", 1).change(func(p *fakePartition) { p.err = nil })
-	for i, req := range reqs {
-		p := c.receive(req, corrs[i]).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
-		if p.ErrorCode != 0 || p.BaseOffset != int64(i) {
-			t.Errorf("request %d: %+v", i, p)
+	deposed(t, func(t *testing.T, f *fakeCluster, _ *fakeElections, c *client) {
+		reqs := []*kmsg.ProduceRequest{produceReq(11, -1, "orders", 1, makeBatch(1, 10)), produceReq(11, -1, "orders", 1, makeBatch(2, 10))}
+		first, second := c.send(reqs[0]), make(chan int32, 1)
+		go func() { second <- c.send(reqs[1]) }() // which is not read before the first has gone on
+		synctest.Wait()
+		f.at("orders", 1).change(func(p *fakePartition) { p.err = nil })
+		for i, req := range reqs {
+			corr := first
+			if i > 0 {
+				corr = <-second
+			}
+			p := c.receive(req, corr).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+			if p.ErrorCode != 0 || p.BaseOffset != int64(i) {
+				t.Errorf("request %d: %+v", i, p)
+			}
 		}
-	}
+	})
 }
 
 func TestAcksOfNoneGetNoAnswer(t *testing.T) {
