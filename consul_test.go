@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -112,9 +113,9 @@ func TestAStopWithConsulAwayIsOneInOrder(t *testing.T) {
 			server.SetFault(func(*http.Request) fake.Fault { return fault })
 			server.Break()
 			c.awaitRendezvous("away")
-			ctx, cancel := context.WithTimeout(t.Context(), stopWithin)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*stopWithin)
 			defer cancel()
-			if err := c.brokers[1].Stop(ctx); err != nil {
+			if err := c.brokers[1].Stop(late{ctx, time.Now().Add(stopWithin)}); err != nil {
 				t.Errorf("the node did not stop in order: %v", err)
 			}
 			c.brokers[1] = nil
@@ -131,6 +132,38 @@ func TestAStopWithConsulAwayIsOneInOrder(t *testing.T) {
 
 // stopWithin is how long the server command has to stop.
 const stopWithin = 1800 * time.Millisecond
+
+// late is a context that ends some time after its deadline, which steps that wait for
+// others go by, so that a slow machine has that time for the steps that close the logs.
+type late struct {
+	context.Context
+	until time.Time
+}
+
+func (l late) Deadline() (time.Time, bool) { return l.until, true }
+
+// TestWhatWaitsLeavesTimeToClose has the steps of a stop that wait take all of their time.
+func TestWhatWaitsLeavesTimeToClose(t *testing.T) {
+	for _, w := range []struct{ within, left time.Duration }{
+		{time.Minute, time.Minute - 1500*time.Millisecond}, // of the first step a second, of the second half
+		{stopWithin, 450 * time.Millisecond},
+		{time.Second, 250 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), w.within)
+			defer cancel()
+			for _, most := range []time.Duration{time.Second, time.Second / 2} {
+				step, cancel := understudy.LeavingTime(ctx, most, 0)
+				<-step.Done()
+				cancel()
+			}
+			until, _ := ctx.Deadline()
+			if left := time.Until(until); left != w.left {
+				t.Errorf("of %v, %v are left, want %v", w.within, left, w.left)
+			}
+		})
+	}
+}
 
 // TestConsulForgetsWhoIsRegistered has the agent forget its services.
 func TestConsulForgetsWhoIsRegistered(t *testing.T) {

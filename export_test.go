@@ -229,3 +229,6 @@ func Differ(a, b *metadata.Image) bool {
 	ch := metadata.Diff(a, b)
 	return len(ch.Topics) > 0 || ch.Brokers || ch.Configs
 }
+
+// LeavingTime bounds a step of a stop.
+var LeavingTime = leavingTime
