@@ -31,7 +31,7 @@ type Config struct {
 	Cluster       string // of which the broker is a node; empty: it runs alone
 	Consul        string // host:port of the agent, empty: as Consul's own tools find it
 	LinkListen    string // host:port, for the other nodes
-	LinkAdvertise string // host:port, where they are told to connect; empty: the address that is bound
+	LinkAdvertise string // host:port, where they are told to connect; empty: derived from the address that is bound, as Advertise is
 
 	LinkSecretFile string // holds what every node of the cluster knows; empty: there is no secret
 	LinkTLS        TLS    // of the connections between nodes
@@ -59,7 +59,7 @@ type TLS struct {
 type Limits struct {
 	InFlightBytes           int64 // bytes of requests being read or answered, all connections together, derived
 	ConnectionInFlightBytes int64 // the same for one connection, derived
-	RequestBytes            int64 // bytes of one request, derived
+	RequestBytes            int64 // bytes of one Produce request, derived; others have 1 MiB
 	FetchBytes              int64 // bytes of records in one fetch response, derived
 	Connections             int32
 	ConnectionsPerIP        int32

@@ -34,7 +34,7 @@ func (s *Setting) entry() Entry {
 	}
 }
 
-// Entries are all settings with their values in c, for `config check` and DescribeConfigs.
+// Entries are all settings with their values in c, for `config check`.
 func (c *Config) Entries() []Entry {
 	entries := make([]Entry, len(settings))
 	for i, s := range settings {

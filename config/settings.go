@@ -46,7 +46,7 @@ var brokerSettings = []*Setting{
 		Doc:   "Names this broker in its cluster. It must not change over the life of a data directory. A node of a cluster that is not told gets a free number and keeps it.",
 		field: func(c *Config) any { return &c.NodeID }},
 	{Key: "broker.rack", Group: groupBroker, Type: Text,
-		Doc:   "Where this broker stands (a rack, a zone). Replicas are spread over racks, and clients are told, so that they can read nearby. Empty: unknown.",
+		Doc:   "Where this broker stands (a rack, a zone). Replicas are spread over racks, and clients are told. Empty: unknown.",
 		field: func(c *Config) any { return &c.Rack }},
 	{Key: "data.dir", Group: groupBroker, Type: Text, Default: "./understudy-data", Common: true,
 		Doc:   "The directory that holds everything this broker keeps: partitions, metadata, checkpoints. It is made when missing. The default lies in the working directory, where a first try can be seen and removed as a whole; a service should say where.",
@@ -106,7 +106,7 @@ var networkSettings = []*Setting{
 		Doc:     "The address that clients are told to connect to, since a client asks any broker where the leader of a partition is. It must be right for the clients, whatever this machine calls itself.",
 		field:   func(c *Config) any { return &c.Advertise }},
 	{Key: "admin.listen", Group: groupNetwork, Type: Address, Default: "127.0.0.1:9644", Off: AdminOff, Common: true,
-		Doc:   "Where /readyz, /healthz, /metrics and /debug/pprof are served by HTTP. They ask for no password: keep the address private.",
+		Doc:   "Where /healthz, /readyz, /metrics, /events, /cluster and /debug/pprof are served by HTTP. They ask for no password, and nodes are drained and removed there: keep the address private.",
 		field: func(c *Config) any { return &c.AdminListen }},
 }
 
