@@ -51,8 +51,8 @@ func failure(r *kgo.Record, err error) *Failed {
 
 // Messages that a producer answers to who sends them a request.
 type (
-	// Delivered says that a record is written, as its topic's acks say: on every
-	// in-sync replica.
+	// Delivered says that a record is written: on every in-sync replica, unless the
+	// options of the Kafka client ask for less.
 	Delivered struct {
 		Record    *kgo.Record // the one that was sent
 		Topic     string
