@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -359,6 +360,24 @@ func TestWhatCannotBeAnsweredEndsTheConnection(t *testing.T) {
 			t.Fatal(name, err)
 		}
 		c.closed()
+	}
+}
+
+// TestWhyAConnectionEndsIsLogged: once, of connections that end one after the other.
+func TestWhyAConnectionEndsIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		h := servePipeWith(t, newFakeCluster(t), func(d *Deps) { d.Log = zerolog.New(&log) })
+		defer h.close()
+		sasl := kmsg.NewPtrSASLHandshakeRequest()
+		for range 3 {
+			c := h.dial()
+			c.send(sasl)
+			c.closed()
+		}
+	})
+	if n := strings.Count(log.String(), "connection closed: a request that is not served"); n != 1 || !strings.Contains(log.String(), `"api":"SASLHandshake"`) {
+		t.Errorf("the log says: %s", &log)
 	}
 }
 

@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"context"
+	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/kafka/server"
@@ -17,6 +19,7 @@ type Broker struct {
 	settings  settingsCache
 	producers producerIDs
 	sessions  *sessions
+	refusals  zerolog.Logger  // says why a connection was closed: once in a while, whoever does that in a loop
 	decoding  *wire.Budget    // what decoded requests may take beside their bytes
 	unpacking *wire.Budget    // what batches that must be unpacked may take
 	ctx       context.Context // ends with the broker
@@ -25,9 +28,13 @@ type Broker struct {
 
 const maxKey = 128
 
+// refusalPause is how long nothing is logged after a request that ended its connection.
+const refusalPause = 10 * time.Second
+
 // New makes a broker. Close ends what it waits for.
 func New(d Deps) *Broker {
 	b := &Broker{deps: d, producers: newProducerIDs(), sessions: newSessions(d.Limits.Sessions, d.Limits.SessionPartitions)}
+	b.refusals = d.Log.Sample(&zerolog.BurstSampler{Burst: 1, Period: refusalPause})
 	b.unpacking = wire.NewBudget(max(d.Pool.Budget().Limit()/4, 2*MaxUnpacked))
 	b.decoding = wire.NewBudget(max(d.Pool.Budget().Limit()/8, int64(decodeCost*d.Limits.RequestBytes)))
 	if d.Elections == nil {
@@ -67,7 +74,7 @@ func (b *Broker) Limit(key int16) int {
 func (b *Broker) Handle(r *server.Request) {
 	a := b.api(r.Key)
 	if a == nil {
-		b.refuse(r, "unknown API")
+		b.refuse(r, "a request that is not served")
 		return
 	}
 	if r.Version < min(a.min, a.accepts) || r.Version > a.max {
@@ -75,7 +82,7 @@ func (b *Broker) Handle(r *server.Request) {
 			b.refuseApiVersions(r)
 			return
 		}
-		b.refuse(r, "unsupported version of "+a.name)
+		b.refuse(r, "a version of a request that is not served")
 		return
 	}
 	c := call{r: r, api: a, version: r.Version, flexible: a.flexible >= 0 && r.Version >= a.flexible}
@@ -97,9 +104,10 @@ func (b *Broker) Handle(r *server.Request) {
 // answerBeside is a function of its own so that only what waits allocates for it.
 func (b *Broker) answerBeside(c call) { c.r.Beside(func() { b.answer(c) }) }
 
-// refuse ends a connection because of one of its requests.
+// refuse ends a connection because of one of its requests. Its client has no other way
+// to know, and asks for what Kafka may have and this broker has not: SASL, say.
 func (b *Broker) refuse(r *server.Request, why string) {
-	b.deps.Log.Debug().Stringer("from", r.Conn().RemoteAddr()).Int16("api", r.Key).Int16("version", r.Version).
+	b.refusals.Warn().Stringer("from", r.Conn().RemoteAddr()).Str("api", kmsg.NameForKey(r.Key)).Int16("key", r.Key).Int16("version", r.Version).
 		Msg("connection closed: " + why)
 	r.Abort()
 }

@@ -300,7 +300,7 @@ func TestFetchWaitsNoLongerThanAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := servePipe(t, f)
 		defer h.close()
-		req := (&harness{fakeCluster: f}).fetchReq(17, "orders", 0, 0)
+		req := h.fetchReq(17, "orders", 0, 0)
 		req.MaxWaitMillis = 700
 		begin := time.Now()
 		if p := fetchParts(h.client, req)[0]; p.ErrorCode != 0 || len(p.RecordBatches) != 0 {
@@ -474,23 +474,25 @@ func TestAnAnswerThatIsFullDoesNotWait(t *testing.T) {
 		p := f.at("orders", 0)
 		p.add(stamped(makeBatch(1, 1000), p.end))
 	}
-	h := serve(t, f, nil)
 	size := len(f.at("orders", 0).batches[0])
 	for name, b := range map[string]struct{ min, max, part int }{
 		"of the whole answer": {1 << 20, size + size/2, 1 << 20},
 		"of a partition":      {size + size/2, 1 << 20, size + size/2},
 	} {
-		c := h.dial(t)
-		req := h.fetchReq(17, "orders", 0, 0, 1)
-		req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 60_000, int32(b.min), int32(b.max)
-		for i := range req.Topics[0].Partitions {
-			req.Topics[0].Partitions[i].PartitionMaxBytes = int32(b.part)
-		}
-		_ = c.conn.SetDeadline(time.Now().Add(5 * time.Second))
-		corr := c.send(req)
-		if _, err := c.readFrame(); err != nil {
-			t.Errorf("the bound %s: request %d: %v", name, corr, err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			h := servePipe(t, f)
+			defer h.close()
+			req := h.fetchReq(17, "orders", 0, 0, 1)
+			req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 60_000, int32(b.min), int32(b.max)
+			for i := range req.Topics[0].Partitions {
+				req.Topics[0].Partitions[i].PartitionMaxBytes = int32(b.part)
+			}
+			began := time.Now()
+			fetchParts(h.client, req)
+			if waited := time.Since(began); waited != 0 {
+				t.Errorf("the bound %s: answered after %v", name, waited)
+			}
+		})
 	}
 }
 
@@ -568,23 +570,24 @@ func TestSessionsKeepNoEndlessNames(t *testing.T) {
 
 // TestAPartitionNamedOftenIsFetchedOnce: it would be waited for as often.
 func TestAPartitionNamedOftenIsFetchedOnce(t *testing.T) {
-	h := newOrders(t)
-	c := h.dial(t)
-	req := h.fetchReq(12, "orders", 5, make([]int32, 1000)...)
-	for i := range req.Topics[0].Partitions {
-		req.Topics[0].Partitions[i].Partition = 1
-	}
-	req.MaxWaitMillis = 60_000
-	corr := c.send(req)
-	for h.at("orders", 1).waiting() == 0 {
-		runtime.Gosched()
-	}
-	time.Sleep(20 * time.Millisecond)
-	if n := h.at("orders", 1).waiting(); n != 1 {
-		t.Errorf("the partition is waited for %d times", n)
-	}
-	producePart(h.dial(t), produceReq(9, -1, "orders", 1, makeBatch(2, 10)))
-	if parts := c.receive(req, corr).(*kmsg.FetchResponse).Topics[0].Partitions; len(parts) != 1 || len(parts[0].RecordBatches) == 0 {
-		t.Errorf("it is answered %d times", len(parts))
-	}
+	f := newFakeCluster(t)
+	f.create("orders", 2, nil)
+	synctest.Test(t, func(t *testing.T) {
+		h := servePipe(t, f)
+		defer h.close()
+		req := h.fetchReq(12, "orders", 0, make([]int32, 1000)...)
+		for i := range req.Topics[0].Partitions {
+			req.Topics[0].Partitions[i].Partition = 1
+		}
+		req.MaxWaitMillis = 60_000
+		corr := h.client.send(req)
+		synctest.Wait()
+		if n := h.at("orders", 1).waiting(); n != 1 {
+			t.Errorf("the partition is waited for %d times", n)
+		}
+		producePart(h.dial(), produceReq(9, -1, "orders", 1, makeBatch(2, 10)))
+		if parts := h.client.receive(req, corr).(*kmsg.FetchResponse).Topics[0].Partitions; len(parts) != 1 || len(parts[0].RecordBatches) == 0 {
+			t.Errorf("it is answered %d times", len(parts))
+		}
+	})
 }

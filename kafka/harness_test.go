@@ -69,12 +69,15 @@ func serve(t testing.TB, f *fakeCluster, change func(*Deps, *server.Options)) *h
 	return h
 }
 
-// pipe is a broker with one client over a pipe in memory, for tests with a clock
-// of their own.
+// pipe is a broker whose clients, at least one, come through pipes in memory, for tests
+// with a clock of their own.
 type pipe struct {
+	*fakeCluster
+	t      testing.TB // the bubble's
 	broker *Broker
+	server *server.Server
 	client *client
-	close  func()
+	conns  []net.Conn
 }
 
 func servePipe(t testing.TB, f *fakeCluster) *pipe { return servePipeWith(t, f, func(*Deps) {}) }
@@ -88,11 +91,23 @@ func servePipeWith(t testing.TB, f *fakeCluster, change func(*Deps)) *pipe {
 	change(&d)
 	b := New(d)
 	s := server.New(b, server.Options{Limits: server.DefaultLimits(), Pool: pool, Log: zerolog.Nop()})
+	h := &pipe{fakeCluster: f, t: t, broker: b, server: s}
+	h.client = h.dial()
+	return h
+}
+
+// dial gives one more client.
+func (h *pipe) dial() *client {
 	near, far := net.Pipe()
-	s.Take(far)
-	return &pipe{broker: b, client: &client{t: t, conn: near}, close: func() {
-		near.Close()
-		b.Close()
-		s.Close()
-	}}
+	h.server.Take(far)
+	h.conns = append(h.conns, near)
+	return &client{t: h.t, conn: near}
+}
+
+func (h *pipe) close() {
+	for _, conn := range h.conns {
+		conn.Close()
+	}
+	h.broker.Close()
+	h.server.Close()
 }

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -342,26 +342,29 @@ func TestSearchesByTimeAreBounded(t *testing.T) {
 	const clients = 20
 	f := newFakeCluster(t)
 	f.create("orders", 1, nil)
-	u := unpacking{f.at("orders", 0), new(atomic.Int64), new(atomic.Int64), make(chan struct{})}
-	h := serve(t, f, func(d *Deps, _ *server.Options) { d.Partitions = onePartition{u} })
-	var all sync.WaitGroup
-	for range clients {
-		c := h.dial(t)
-		all.Go(func() {
-			req := kmsg.NewPtrListOffsetsRequest()
-			req.Version, req.ReplicaID = 4, -1
-			req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "orders", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: startTime, CurrentLeaderEpoch: -1}}}}
-			ask[*kmsg.ListOffsetsResponse](c, req)
-		})
-	}
-	room := h.broker.unpacking.Limit() / MaxUnpacked
-	for u.now.Load() < room {
-		runtime.Gosched()
-	}
-	time.Sleep(50 * time.Millisecond)
-	close(u.done)
-	all.Wait()
-	if most := u.most.Load(); most > room {
-		t.Errorf("%d searches at a time, where there is room for %d", most, room)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		u := unpacking{f.at("orders", 0), new(atomic.Int64), new(atomic.Int64), make(chan struct{})}
+		h := servePipeWith(t, f, func(d *Deps) { d.Partitions = onePartition{u} })
+		defer h.close()
+		var all sync.WaitGroup
+		for range clients {
+			c := h.dial()
+			all.Go(func() {
+				req := kmsg.NewPtrListOffsetsRequest()
+				req.Version, req.ReplicaID = 4, -1
+				req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "orders", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: startTime, CurrentLeaderEpoch: -1}}}}
+				ask[*kmsg.ListOffsetsResponse](c, req)
+			})
+		}
+		room := h.broker.unpacking.Limit() / MaxUnpacked
+		synctest.Wait()
+		if now := u.now.Load(); now != room {
+			t.Errorf("%d searches at a time, where there is room for %d", now, room)
+		}
+		close(u.done)
+		all.Wait()
+		if most := u.most.Load(); most > room {
+			t.Errorf("%d searches at a time later, where there is room for %d", most, room)
+		}
+	})
 }
