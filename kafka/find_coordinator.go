@@ -16,8 +16,9 @@ import (
 //	3  flexible
 //	4  several keys at a time
 //
-// Transactions are not coordinated yet, which the answer says with
-// COORDINATOR_NOT_AVAILABLE.
+// Transactions are not coordinated yet. The answer says so with INVALID_REQUEST, which
+// ends a Java producer's initTransactions with the words of the answer; of a coordinator
+// that is not available, it would ask until its time is up.
 func findCoordinatorAPI() api {
 	return api{
 		key: 10, name: "FindCoordinator", max: 4, flexible: 3,
@@ -33,7 +34,7 @@ const (
 )
 
 var (
-	errNoTransactions = messages.E("", messages.CoordinatorNotAvailable, "", errors.New("this broker does not coordinate transactions yet"))
+	errNoTransactions = messages.E("find coordinator", messages.InvalidRequest, "", errors.New("transactions are not supported yet"))
 	errKeyType        = messages.E("find coordinator", messages.InvalidRequest, "", errors.New("keys are of groups (0) or transactions (1)"))
 	errNoAddress      = messages.E("find coordinator", messages.CoordinatorNotAvailable, "", errors.New("the coordinator's broker is not up"))
 )

@@ -507,7 +507,7 @@ func TestFindCoordinator(t *testing.T) {
 	}
 	wantCode(t, "a broker that is away", found[1].ErrorCode, kerr.CoordinatorNotAvailable)
 	transaction := find(3, transactionKey, "txn")
-	if wantCode(t, "a transaction", transaction.ErrorCode, kerr.CoordinatorNotAvailable); transaction.ErrorMessage == nil {
+	if wantCode(t, "a transaction", transaction.ErrorCode, kerr.InvalidRequest); transaction.ErrorMessage == nil {
 		t.Error("it does not say why")
 	}
 	wantCode(t, "a key of no known type", find(4, 9, "share").Coordinators[0].ErrorCode, kerr.InvalidRequest)
