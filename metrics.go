@@ -5,6 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"understudy/cluster/topicconfig"
+	"understudy/messages"
 )
 
 // newMetrics is a registry of the broker's own: two brokers in one process do
@@ -24,6 +27,7 @@ type brokerMetrics struct {
 	memory                                             *prometheus.Desc
 	cleanings, uncleaned, cleaned, dropped             *prometheus.Desc
 	version                                            *prometheus.Desc
+	led, behind, refusing, leaderless, controller      *prometheus.Desc
 }
 
 func newBrokerMetrics(b *Broker) *brokerMetrics {
@@ -34,6 +38,11 @@ func newBrokerMetrics(b *Broker) *brokerMetrics {
 		b:          b,
 		topics:     desc("topics", "Topics in the metadata."),
 		partitions: desc("partitions", "Replicas on this broker."),
+		led:        desc("partitions_led", "Partitions that this broker leads."),
+		behind:     desc("partitions_under_replicated", "Partitions that this broker leads and of which not all replicas are in sync."),
+		refusing:   desc("partitions_under_min_isr", "Partitions that this broker leads with fewer in-sync replicas than min.insync.replicas: they refuse acks=all."),
+		leaderless: desc("partitions_without_leader", "Partitions of the cluster that nobody leads, as this broker knows it."),
+		controller: desc("active_controller", "1 on the broker whose controller decides, else 0."),
 		offline:    desc("partitions_offline", "Replicas on this broker that cannot serve."),
 		damaged:    desc("partitions_damaged", "Replicas on this broker of which records could not be read."),
 		bytes:      desc("log_bytes", "Bytes in the logs of this broker."),
@@ -60,6 +69,7 @@ func (m *brokerMetrics) Collect(out chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, v uint64) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
 	}
+	m.collectLeadership(gauge)
 	var offline, damaged, bytes float64
 	replicas := m.b.replicas.All()
 	for _, h := range replicas {
@@ -93,4 +103,37 @@ func (m *brokerMetrics) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(m.version, prometheus.GaugeValue, float64(p.Version), strconv.Itoa(int(p.Peer.ID)))
 		}
 	}
+}
+
+// collectLeadership gives what follows from the metadata.
+func (m *brokerMetrics) collectLeadership(gauge func(*prometheus.Desc, float64)) {
+	var led, behind, refusing, leaderless, active float64
+	image := m.b.cell.Image()
+	defaults := m.b.defaults(image)
+	for t := range image.Topics() {
+		settings, _ := topicconfig.Parse(t.Config, defaults) // what cannot be parsed has its default
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			switch p.Leader {
+			case messages.NoBroker:
+				leaderless++
+			case m.b.self.ID:
+				led++
+				if len(p.ISR) < len(p.Replicas) {
+					behind++
+				}
+				if len(p.ISR) < min(settings.MinInsyncReplicas, len(p.Replicas)) {
+					refusing++
+				}
+			}
+		}
+	}
+	if image.Controller == m.b.self.ID {
+		active = 1
+	}
+	gauge(m.led, led)
+	gauge(m.behind, behind)
+	gauge(m.refusing, refusing)
+	gauge(m.leaderless, leaderless)
+	gauge(m.controller, active)
 }
