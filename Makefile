@@ -26,7 +26,8 @@ CONSUL_VERSION ?= v1.20.1
 CONSUL         := $(CURDIR)/build/consul/consul-$(CONSUL_VERSION)
 
 .PHONY: consul
-consul: $(CONSUL) ## build the consul binary that the cluster tests use (kept in build/consul)
+consul: $(CONSUL) ## build the consul binary that the cluster tests use, as build/consul/consul
+	ln -sfn $(notdir $(CONSUL)) build/consul/consul
 
 # A module of its own, since Consul's dependencies are none of ours.
 $(CONSUL):
@@ -204,9 +205,9 @@ netns:
 	@command -v ip >/dev/null && command -v nft >/dev/null || { apt-get update -qq && apt-get install -y -qq iproute2 nftables; }
 
 .PHONY: cluster
-cluster: $(CONSUL) netns ## faults on clusters of real processes; needs root and a C compiler; REPEATS=, SCENARIO=
+cluster: $(CONSUL) netns ## faults on clusters of real processes; needs root and a C compiler; REPEATS=, SCENARIO=, SETTLE=
 	staticcheck=$$($(GO) tool -n staticcheck) && $(CLUSTER) vet -tags cluster . && CGO_ENABLED=1 $$staticcheck -tags cluster .
-	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run '$(SCENARIO)' . -repeats $(REPEATS) -report $(CURDIR)/build/cluster-report.txt
+	$(CLUSTER) test -tags cluster -count=1 -v -timeout 24h -run '$(SCENARIO)' . -repeats $(REPEATS) $(if $(SETTLE),-settle $(SETTLE)) -report $(CURDIR)/build/cluster-report.txt
 
 .PHONY: client-soak
 client-soak: ## a million records through key actors while everything around them fails (10 minutes)

@@ -24,7 +24,7 @@ func (d *dev) findConsul(ctx context.Context, dir string) (address string, err e
 	program, err := exec.LookPath("consul")
 	if err != nil {
 		return "", hint(errors.New("the nodes of a cluster find each other in Consul, and there is no consul program here"),
-			"get one from https://developer.hashicorp.com/consul/install, or with `make consul` in a clone, and put it on the PATH;\nor say where an agent is with CONSUL_HTTP_ADDR")
+			"get one from https://developer.hashicorp.com/consul/install, or, in a clone, with `make consul`, as build/consul/consul, and put it on the PATH;\nor say where an agent is with CONSUL_HTTP_ADDR")
 	}
 	if d.consul, address, err = devConsul(program, filepath.Join(dir, "consul")); err != nil {
 		return "", err
