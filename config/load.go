@@ -18,7 +18,7 @@ type Inputs struct {
 }
 
 // reserved are the variables that are not settings.
-var reserved = []string{"UNDERSTUDY_CONFIG", "UNDERSTUDY_BROKERS"}
+var reserved = []string{"UNDERSTUDY_CONFIG", "UNDERSTUDY_BROKERS", "UNDERSTUDY_ADMIN"}
 
 // Load reads the inputs over the defaults, derives what was left open and checks
 // the whole. Warnings are about things that may be meant as they stand. The error

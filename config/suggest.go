@@ -23,7 +23,6 @@ var kafkaNames = map[string]string{
 	"segment.ms":                  "log.roll.ms",
 	"max.message.bytes":           "message.max.bytes",
 	"cleanup.policy":              "log.cleanup.policy",
-	"num.recovery.threads":        "num.flush.workers",
 	"replication.factor":          "default.replication.factor",
 	"message.timestamp.type":      "log.message.timestamp.type",
 	"index.interval.bytes":        "log.index.interval.bytes",
