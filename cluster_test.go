@@ -308,7 +308,7 @@ func TestABatchThatUnpacksGetsToTheFollowers(t *testing.T) {
 	plain, large := "uncompressed", "67108864"
 	c.createTopic("plain", 1, map[string]*string{"compression.type": &plain, "max.message.bytes": &large})
 	client := c.client(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(60<<20), kgo.DefaultProduceTopic("plain"))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), probeTime)
 	defer cancel()
 	if err := client.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 40<<20)}).FirstErr(); err != nil {
 		t.Fatal(err)

@@ -300,7 +300,7 @@ func TestNewsThatFindNoRoomAreSentAgain(t *testing.T) {
 	cluster.lose.Store(true)
 	acknowledge(replica.Message{}, 2)
 	<-reply
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		keeper.Tick()
 		select {
 		case m := <-cluster.sent:

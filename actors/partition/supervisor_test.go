@@ -21,6 +21,8 @@ import (
 	"understudy/persistence/vfs"
 )
 
+const patience = time.Minute // before a test gives up; no test passes by waiting for it
+
 // solitude is the cluster of a broker that is alone.
 type solitude struct{ Cluster }
 
@@ -74,7 +76,7 @@ func plantAs(t *testing.T, disk vfs.FS, change func(*Shared)) *tree {
 	}
 	tr.stop = func(ctx context.Context) error { return root.Stop(ctx, pid) }
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := tr.stop(ctx); err != nil {
 			t.Error(err)
@@ -119,7 +121,7 @@ func (tr *tree) await(id messages.TopicID, tp messages.TopicPartition) *Handle {
 // waited for.
 func (tr *tree) awaitView(id messages.TopicID, tp messages.TopicPartition, wanted func(*View) bool) *Handle {
 	tr.t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(patience)
 	for {
 		tr.registry.mu.RLock()
 		h, added := tr.registry.handles[tp], tr.registry.added
@@ -152,7 +154,7 @@ func (tr *tree) append(h *Handle, batches ...batch.Batch) Result {
 	select {
 	case got := <-reply:
 		return got
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		tr.t.Fatal("an append was never answered")
 		return Result{}
 	}
@@ -252,7 +254,7 @@ func TestAReplicaThatComesBackIsHeard(t *testing.T) {
 	move(1, 3)
 	tr.entered <- struct{}{}
 	var fresh *Handle
-	for deadline := time.Now().Add(10 * time.Second); fresh == nil || fresh == old; fresh = tr.await(someTopic, orders0) {
+	for deadline := time.Now().Add(patience); fresh == nil || fresh == old; fresh = tr.await(someTopic, orders0) {
 		if time.Now().After(deadline) {
 			t.Fatal("there is no other replica")
 		}
@@ -321,7 +323,7 @@ func TestWhatComesBeforeALogIsOpenIsNotKept(t *testing.T) {
 	tr.registry.Deliver(link.NewIncoming(replica.Member{ID: 2, Epoch: 1}, someTopic, 0, m, func() { close(released) }))
 	select {
 	case <-released:
-	case <-time.After(time.Second):
+	case <-time.After(patience):
 		t.Error("a message is kept until the log is open")
 	}
 	for range cap(opening) {
@@ -371,7 +373,7 @@ func TestAStopIsNotUndoneByAChangeThatWaits(t *testing.T) {
 	}
 	stopped := make(chan error)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		stopped <- tr.stop(ctx)
 	}()
