@@ -10,6 +10,7 @@ import (
 // Root is the actor at the top of a broker's tree:
 //
 //	broker ─┬─ controller   decides: topics, settings, leaders
+//	        ├─ groups        consumer groups, by the partition of the offsets topic that has them
 //	        └─ partitions ─┬─ orders-0   one actor per local replica
 //	                       ├─ orders-1
 //	                       └─ …

@@ -166,8 +166,9 @@ func (l *Log) BeginClean(nowMs int64, hw messages.Offset, keepTombstones bool) (
 }
 
 // lastBatches are where the last batches before an offset begin that are remembered of each
-// producer that is known: see producer.State.LastBatches. What follows does not count: it may not be committed, and whoever is
-// sent this log, and then takes the rest back, has to know the producers all the same.
+// producer that is known: see producer.State.LastBatches. What follows does not count: it may
+// not be committed, and whoever is sent this log, and then takes the rest back, has to know
+// the producers all the same.
 //
 // So nobody is left out for having made room since. Of who had done so before nothing need
 // be kept: a state that is read from what stays forgets them for the same producers again,
