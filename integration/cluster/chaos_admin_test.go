@@ -76,7 +76,7 @@ func (a *adminLoad) change(ctx context.Context, admin *kadm.Client, c *cluster, 
 		_, err := admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil)
 		return "preferred leaders elected", err
 	default:
-		return "replicas moved", a.move(ctx, c, rnd)
+		return a.move(ctx, c, rnd)
 	}
 }
 
@@ -96,14 +96,33 @@ func (a *adminLoad) sideTopic(ctx context.Context, admin *kadm.Client, c *cluste
 	return err
 }
 
-// move gives a partition its replicas in another order, or others.
-func (a *adminLoad) move(ctx context.Context, c *cluster, rnd *rand.Rand) error {
+// move gives a partition its replicas in another order, or others. It begins no move
+// beside another, or an hour's records would be copied all the time and everywhere; now
+// and then it changes where to one goes that is under way.
+func (a *adminLoad) move(ctx context.Context, c *cluster, rnd *rand.Rand) (what string, err error) {
+	what = "replicas moved"
+	n := int32(rnd.IntN(partitions))
+	list := kmsg.NewPtrListPartitionReassignmentsRequest()
+	list.TimeoutMillis = 10_000
+	moving, err := list.RequestWith(ctx, c.admin)
+	if err != nil {
+		return what, err
+	}
+	for _, t := range moving.Topics {
+		if t.Topic != topic || len(t.Partitions) == 0 {
+			continue
+		}
+		if n = t.Partitions[0].Partition; rnd.IntN(4) > 0 {
+			return "replicas left to move", nil
+		}
+		what = "replicas moved elsewhere on their way"
+	}
 	req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
 	req.TimeoutMillis = 10_000
 	t := kmsg.NewAlterPartitionAssignmentsRequestTopic()
 	t.Topic = topic
 	p := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
-	p.Partition = int32(rnd.IntN(partitions))
+	p.Partition = n
 	for _, i := range rnd.Perm(len(c.nodes))[:3] {
 		p.Replicas = append(p.Replicas, int32(i+1))
 	}
@@ -113,5 +132,5 @@ func (a *adminLoad) move(ctx context.Context, c *cluster, rnd *rand.Rand) error 
 	if err == nil && resp.ErrorCode != 0 {
 		err = fmt.Errorf("error %d", resp.ErrorCode)
 	}
-	return err
+	return what, err
 }
