@@ -70,11 +70,13 @@ func parseTopicPartitions(cmd *cobra.Command, texts []string) ([]topicPartitions
 			if !some {
 				break
 			}
-			n, err := strconv.ParseInt(number, 10, 32)
-			if err != nil || n < 0 {
-				return nil, wrongUsage(cmd, "--topic %s: %q is not a partition; write it as NAME:PARTITION,...", text, number)
+			first, last, ok := parseRange(number)
+			if !ok {
+				return nil, wrongUsage(cmd, "--topic %s: %q is not a partition; write it as NAME:PARTITION,... or NAME:FIRST-LAST", text, number)
 			}
-			tp.partitions = append(tp.partitions, int32(n))
+			for n := first; n <= last; n++ {
+				tp.partitions = append(tp.partitions, n)
+			}
 		}
 		if name == "" || slices.ContainsFunc(list, func(other topicPartitions) bool { return other.topic == name }) {
 			return nil, wrongUsage(cmd, "--topic %q: name each topic once", text)
@@ -83,6 +85,20 @@ func parseTopicPartitions(cmd *cobra.Command, texts []string) ([]topicPartitions
 	}
 	return list, nil
 }
+
+// parseRange is the opposite of ranges, for one of them.
+func parseRange(text string) (first, last int32, ok bool) {
+	from, to, several := strings.Cut(text, "-")
+	if !several {
+		to = from
+	}
+	a, err := strconv.ParseUint(from, 10, 30)
+	b, err2 := strconv.ParseUint(to, 10, 30)
+	return int32(a), int32(b), err == nil && err2 == nil && a <= b && b-a < mostPartitions
+}
+
+// mostPartitions is more than a topic can have.
+const mostPartitions = 1 << 20
 
 // explainGroup is explain for an error that may be the group's.
 func (c *client) explainGroup(name string, err error) error {

@@ -93,6 +93,6 @@ func newGroupDeleteOffsets(streams Streams) *cobra.Command {
 		},
 	}
 	conn.add(cmd)
-	cmd.Flags().StringArrayVar(&topics, "topic", nil, "a topic, or some of its partitions: NAME:PARTITION,...; may be repeated")
+	cmd.Flags().StringArrayVar(&topics, "topic", nil, "a topic, or some of its partitions: NAME:PARTITION,... or NAME:FIRST-LAST; may be repeated")
 	return cmd
 }

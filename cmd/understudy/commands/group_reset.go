@@ -82,7 +82,7 @@ What lies outside a partition is moved to its start or end.`,
 	}
 	f.conn.add(cmd)
 	f.out.add(cmd)
-	cmd.Flags().StringArrayVar(&f.topics, "topic", nil, "a topic, or some of its partitions: NAME:PARTITION,...; may be repeated")
+	cmd.Flags().StringArrayVar(&f.topics, "topic", nil, "a topic, or some of its partitions: NAME:PARTITION,... or NAME:FIRST-LAST; may be repeated")
 	cmd.Flags().StringVar(&f.to, "to", "", "where to: "+targetHelp)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only show what would be changed")
 	return cmd
