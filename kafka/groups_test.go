@@ -292,6 +292,13 @@ func TestOffsetCommit(t *testing.T) {
 		if have.Member != member {
 			t.Errorf("version %d: have %+v", version, have)
 		}
+		retention := int64(0)
+		if version >= 2 && version <= 4 {
+			retention = 1
+		}
+		if have.Retention != retention {
+			t.Errorf("version %d: kept for %d ms", version, have.Retention)
+		}
 	}
 	wantCode(t, "an unknown partition", commit(9, "orders", 2)[1].Partitions[0].ErrorCode, kerr.UnknownTopicOrPartition)
 }

@@ -12,17 +12,16 @@ import (
 // OffsetCommit (key 8).
 //
 //	1  the member and its generation; a timestamp for each partition
-//	2  a retention time in place of the timestamps
+//	2  how long to keep the offsets, in place of the timestamps
 //	3  throttle time
-//	5  no retention time: the broker's setting alone counts
+//	5  no such time: the broker's setting alone counts
 //	6  leader epochs
 //	7  static members (KIP-345)
 //	8  flexible
 //	9  GROUP_ID_NOT_FOUND (KIP-848)
 //
-// Timestamps and retention times of old versions are not looked at, as Kafka does
-// since they have gone. What the version does not say has kmsg's default: no
-// member, generation -1.
+// Timestamps of version 1 are not looked at. What the version does not say has kmsg's
+// default: no member, generation -1, no time for which to keep the offsets.
 func offsetCommitAPI() api {
 	return api{
 		key: 8, name: "OffsetCommit", max: 9, flexible: 8,
@@ -35,7 +34,7 @@ func (b *Broker) offsetCommit(ctx context.Context, req *kmsg.OffsetCommitRequest
 	image := b.deps.Image()
 	commit := group.Commit{
 		Member:  memberOf(req.Group, req.MemberID, req.InstanceID, req.Generation),
-		Offsets: make(map[messages.TopicPartition]group.Committed),
+		Offsets: make(map[messages.TopicPartition]group.Committed), Retention: max(0, req.RetentionTimeMillis),
 	}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {

@@ -47,7 +47,8 @@ type Write struct {
 type Offset struct {
 	messages.TopicPartition
 	Committed
-	Time int64 // of the commit, ms since the epoch
+	Time    int64 // of the commit, ms since the epoch
+	Expires int64 // until when it is to be kept, ms since the epoch; 0: as the broker's setting says
 }
 
 // Metadata is what is kept of a group beside its offsets.

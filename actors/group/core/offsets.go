@@ -2,16 +2,17 @@ package core
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 
 	"understudy/messages"
 )
 
-// kept is a committed offset and when it was committed, ms since the epoch.
+// kept is a committed offset, when it was committed and until when it is to be kept.
 type kept struct {
 	Committed
-	time int64
+	time, expires int64 // ms since the epoch; see Offset
 }
 
 func (g *Group) keep(o *Offset) {
@@ -28,7 +29,7 @@ func (g *Group) RestoreOffset(o *Offset) {
 	if g.offsets == nil {
 		g.offsets = map[messages.TopicPartition]kept{}
 	}
-	g.offsets[o.TopicPartition] = kept{o.Committed, o.Time}
+	g.offsets[o.TopicPartition] = kept{o.Committed, o.Time, o.Expires}
 }
 
 // DropOffset takes over that an offset was not kept.
@@ -66,12 +67,16 @@ func (g *Group) Commit(t Time, c Commit, to any) {
 	if m != nil {
 		g.touch(m)
 	}
+	expires := int64(0)
+	if c.Retention > 0 {
+		expires = t.Wall + min(c.Retention, math.MaxInt64-t.Wall)
+	}
 	var each map[messages.TopicPartition]error
 	list := make([]Offset, 0, len(c.Offsets))
 	for tp, o := range c.Offsets {
 		err := g.checkOffset(tp, o)
 		if err == nil {
-			list = append(list, Offset{tp, o, t.Wall})
+			list = append(list, Offset{tp, o, t.Wall, expires})
 			continue
 		}
 		if each == nil {
@@ -291,7 +296,8 @@ func (g *Group) Expire(t Time, gone func(topic string) bool) {
 
 // expired reports whether an offset's retention has passed. It begins when the
 // group becomes empty, or with the commit where nobody ever joins, or where the
-// members consume other topics by now.
+// members consume other topics by now. Who has said when an offset expires is taken
+// at its word, but no sooner than one of these holds.
 func (g *Group) expired(topic string, k kept) bool {
 	from := k.time
 	switch {
@@ -301,6 +307,9 @@ func (g *Group) expired(topic string, k kept) bool {
 	case g.state == Stable && g.knowsSubscribed && !g.subscribed[topic]:
 	default:
 		return false
+	}
+	if k.expires > 0 {
+		return g.now.Wall >= k.expires
 	}
 	return g.now.Wall-from >= g.settings.Retention
 }

@@ -22,7 +22,7 @@ import (
 //	heartbeat NAME [generation=N]
 //	leave NAME... | leave instance=I
 //	hangup NAME                             the connection ends that its last join or sync came on
-//	commit NAME|- topic-partition=offset... [generation=N] [metadata=TEXT]
+//	commit NAME|- topic-partition=offset... [generation=N] [metadata=TEXT] [retention=MS]
 //	offsets | describe
 //	delete-offsets topic-partition... | delete | expire [gone=TOPIC] | grow TOPIC
 //	after MS                                time passes; what was to happen has happened
@@ -289,7 +289,7 @@ func (s *script) leave(words []string) {
 }
 
 func (s *script) commit(words []string) {
-	c := Commit{Member: s.member(words), Offsets: map[messages.TopicPartition]Committed{}}
+	c := Commit{Member: s.member(words), Offsets: map[messages.TopicPartition]Committed{}, Retention: s.number(words, "retention", 0)}
 	for _, w := range words[2:] {
 		if name, offset, _ := strings.Cut(w, "="); strings.Contains(name, "-") {
 			c.Offsets[s.partitions([]string{name})[0]] = Committed{Offset: s.parse(offset), Metadata: option(words, "metadata")}

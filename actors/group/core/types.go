@@ -87,7 +87,8 @@ type Committed struct {
 // Commit stores a group's offsets.
 type Commit struct {
 	Member
-	Offsets map[messages.TopicPartition]Committed
+	Offsets   map[messages.TopicPartition]Committed
+	Retention int64 // ms from now on for which to keep them; 0: as the broker's setting says
 }
 
 // Description is what DescribeGroups shows of a group.

@@ -17,5 +17,7 @@
 //
 // What stands first is the format's version, int16. Times are int64, ms; strings
 // have an int16 for their length, subscription and assignment an int32. A null
-// value, a tombstone, says that what the key names is not kept any more.
+// value, a tombstone, says that what the key names is not kept any more. An offset
+// that is to be kept until a time of its own has a value of version 1: without leader
+// epoch, and with that time, int64, at its end.
 package journal

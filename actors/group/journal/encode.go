@@ -14,6 +14,10 @@ const (
 	groupKey    = 2
 	offsetValue = 3
 	groupValue  = 3
+
+	// expiringValue is of an offset that says until when it is to be kept. It has no
+	// leader epoch: clients that say the one do not know of the other.
+	expiringValue = 1
 )
 
 // batchBytes is how large a batch becomes before the next one is begun.
@@ -90,6 +94,9 @@ func (e *Encoder) offsetKey(group string, tp messages.TopicPartition) {
 func (e *Encoder) offset(o *core.Offset) {
 	value := kmsg.OffsetCommitValue{
 		Version: offsetValue, Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata, CommitTimestamp: o.Time,
+	}
+	if o.Expires > 0 {
+		value.Version, value.ExpireTimestamp = expiringValue, o.Expires
 	}
 	e.value = value.AppendTo(e.value[:0])
 }

@@ -90,6 +90,29 @@ func TestWhatAGroupWritesComesBack(t *testing.T) {
 	}
 }
 
+// TestUntilWhenAnOffsetIsKeptComesBack has one expire before all others would.
+func TestUntilWhenAnOffsetIsKeptComesBack(t *testing.T) {
+	e := NewEncoder()
+	soon := offset(orders0, 1, "note")
+	soon.Expires = now.Wall + 10
+	e.Add("g", core.Write{Offsets: []core.Offset{soon, offset(orders1, 2, "")}, Wall: now.Wall})
+	g := replay(t, nil, e.Batches()...)["g"]
+	for _, c := range []struct {
+		later int64
+		want  int
+	}{{9, 2}, {10, 1}} {
+		g.Expire(core.Time{Clock: now.Clock, Wall: now.Wall + c.later}, func(string) bool { return false })
+		for e := (core.Effects{}); g.Take(&e); {
+			for range e.Writes {
+				g.Written(now, nil)
+			}
+		}
+		if have := g.Offsets(nil); len(have) != c.want {
+			t.Errorf("after %d ms: have %v", c.later, have)
+		}
+	}
+}
+
 func TestTombstonesLeaveNothing(t *testing.T) {
 	e := NewEncoder()
 	e.Add("g", core.Write{Metadata: metadata(), Offsets: []core.Offset{offset(orders0, 1, ""), offset(orders1, 2, "")}})
@@ -123,14 +146,17 @@ func TestTheFormatsAreKafkas(t *testing.T) {
 	e.Add("g", core.Write{Wall: 77, Offsets: []core.Offset{{TopicPartition: orders1, Time: 258, Committed: core.Committed{Offset: 300, LeaderEpoch: 5, Metadata: "m"}}}})
 	e.Add("g", core.Write{Wall: 78, Metadata: &core.Metadata{ProtocolType: "consumer", Generation: 2, Since: 1}})
 	e.Add("g", core.Write{Wall: 79, Forget: true})
+	e.Add("g", core.Write{Wall: 80, Offsets: []core.Offset{{TopicPartition: orders1, Time: 258, Expires: 259, Committed: core.Committed{Offset: 300, LeaderEpoch: -1, Metadata: "m"}}}})
 	want := []struct{ key, value string }{
 		{"\x00\x01\x00\x01g\x00\x06orders\x00\x00\x00\x01",
 			"\x00\x03\x00\x00\x00\x00\x00\x00\x01\x2c\x00\x00\x00\x05\x00\x01m\x00\x00\x00\x00\x00\x00\x01\x02"},
 		{"\x00\x02\x00\x01g", "\x00\x03\x00\x08consumer\x00\x00\x00\x02\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00"},
 		{"\x00\x02\x00\x01g", "null"},
+		{"\x00\x01\x00\x01g\x00\x06orders\x00\x00\x00\x01",
+			"\x00\x01\x00\x00\x00\x00\x00\x00\x01\x2c\x00\x01m\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x00\x00\x01\x03"},
 	}
 	batches := e.Batches()
-	if len(batches) != 1 || batches[0].NumRecords() != 3 {
+	if len(batches) != 1 || batches[0].NumRecords() != 4 {
 		t.Fatalf("have %d batches", len(batches))
 	}
 	i := 0

@@ -97,7 +97,7 @@ func (r *Replay) offset(key, value []byte) {
 		v.LeaderEpoch = messages.NoEpoch
 	}
 	r.group(k.Group).group.RestoreOffset(&core.Offset{
-		TopicPartition: tp, Time: v.CommitTimestamp,
+		TopicPartition: tp, Time: v.CommitTimestamp, Expires: max(v.ExpireTimestamp, 0),
 		Committed: core.Committed{Offset: v.Offset, LeaderEpoch: v.LeaderEpoch, Metadata: v.Metadata},
 	})
 }
