@@ -14,7 +14,7 @@ func (g *Group) rebalance(cause string) {
 		g.initial = true
 		g.newcomers = false
 		delay := g.settings.InitialDelay
-		g.delayLeft = max(0, min(g.rebalanceTimeout(), maxInitialDelay)-delay)
+		g.delayLeft = max(0, min(g.rebalanceTimeout(), maxInitialDelays*delay)-delay)
 		g.joinBy = g.now.Clock + delay
 	case CompletingRebalance, Stable:
 		for _, m := range g.members {

@@ -55,7 +55,9 @@ const (
 	// told its id and is to come back with it, which takes a round trip. One that
 	// comes later is welcome, and makes another rebalance.
 	pendingPatience = 3_000
-	// maxInitialDelay bounds how long members that keep coming can put off the first
-	// generation.
-	maxInitialDelay = 3_000
 )
+
+// maxInitialDelays bounds how often members that keep coming can put off the first
+// generation: 3 s unless the delay is set otherwise. With Kafka they can for their
+// rebalance timeout, which is the bound here where it is less.
+const maxInitialDelays = 30
