@@ -103,6 +103,9 @@ const (
 	// are told to come back, ms: most partitions are read sooner, and clients take
 	// their time.
 	holdTime = 250
+	// trustTime is for how long heartbeats are taken on trust after that, ms: what the
+	// shortest session is unless it is set otherwise.
+	trustTime = 6000
 	// maxHeld bounds the requests that wait.
 	maxHeld = 4096
 	// firstPause and maxPause bound the time between two tries to read, ms.
@@ -195,7 +198,7 @@ func (s *shard) leads(v *partition.View) bool {
 func (s *shardActor) take(ctx actor.Context, r *request) {
 	if s.phase != serving {
 		if _, list := r.question.(listGroups); list || len(s.held) == maxHeld || s.c.o.Now().Clock >= s.hold {
-			r.refuseAs(messages.CoordinatorLoadInProgress)
+			s.putOff(r)
 			return
 		}
 		s.held = append(s.held, r)
@@ -219,6 +222,18 @@ func (s *shardActor) take(ctx actor.Context, r *request) {
 	}
 	sl.sent++
 	sl.mail.PostUserMessage(r)
+}
+
+// putOff answers a request that has come too early, or has waited for long enough. A
+// member's heartbeat is taken on trust meanwhile, as with Kafka: a client that is told
+// anything else may give up what it consumes, and the group is to go on as it was. But
+// not for ever: whoever waits in vain is to look for another coordinator.
+func (s *shardActor) putOff(r *request) {
+	if _, beats := r.question.(heartbeat); beats && s.c.o.Now().Clock < s.hold+trustTime {
+		r.answer(nil)
+		return
+	}
+	r.refuseAs(messages.CoordinatorLoadInProgress)
 }
 
 // withdraw lets go of a request that nobody waits for any more, which a group may have.
@@ -305,24 +320,23 @@ func (s *shardActor) tick() {
 		s.begin()
 	}
 	if now := s.c.o.Now().Clock; now >= s.hold {
-		s.refuseHeld(messages.CoordinatorLoadInProgress)
+		for _, r := range s.held {
+			s.putOff(r)
+		}
+		s.held = nil
 	} else if len(s.held) > 0 {
 		s.c.alarms.set(s.alarm, s.hold)
 	}
-}
-
-func (s *shardActor) refuseHeld(kind messages.Kind) {
-	for _, r := range s.held {
-		r.refuseAs(kind)
-	}
-	s.held = nil
 }
 
 // end is the end of the shard, or of this incarnation of its actor.
 func (s *shardActor) end() {
 	s.forgetAll()
 	s.phase = pausing
-	s.refuseHeld(messages.NotCoordinator)
+	for _, r := range s.held {
+		r.refuseAs(messages.NotCoordinator)
+	}
+	s.held = nil
 }
 
 // fail makes known that the actor has failed. The library ends its groups.

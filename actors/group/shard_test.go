@@ -51,3 +51,46 @@ func TestAShardThatStopsBeginsNothing(t *testing.T) {
 		t.Error("an alarm is still set")
 	}
 }
+
+// TestHeartbeatsAreTakenOnTrust has requests come while a partition is read. What cannot
+// be answered in time is to be asked again, but for heartbeats, for a while.
+func TestHeartbeatsAreTakenOnTrust(t *testing.T) {
+	now := int64(1000)
+	c := New(Options{
+		Cell: metadata.NewCell(), Settings: func(*metadata.Image) Settings { return DefaultSettings() },
+		Now: func() core.Time { return core.Time{Clock: now} },
+	})
+	s := &shardActor{shard: &shard{c: c, alarm: newAlarm(mailbox.NewBatching())}, phase: loading, hold: now + holdTime}
+	ask := func(question any) *request {
+		r := newRequest("ask", "g", question)
+		s.take(nil, r)
+		return r
+	}
+	want := func(what string, r *request, want messages.Kind) {
+		t.Helper()
+		select {
+		case a := <-r.reply:
+			if messages.KindOf(a.err) != want {
+				t.Errorf("%s at %d: answered with %v, want %v", what, now, a.err, want)
+			}
+		default:
+			t.Errorf("%s at %d: was not answered", what, now)
+		}
+	}
+	beats, commits := ask(heartbeat{}), ask(core.Commit{})
+	if len(s.held) != 2 {
+		t.Errorf("%d wait", len(s.held))
+	}
+	now = s.hold
+	s.tick()
+	want("a heartbeat that has waited", beats, messages.Unknown)
+	want("a commit that has waited", commits, messages.CoordinatorLoadInProgress)
+	for after, kind := range map[int64]messages.Kind{0: messages.Unknown, trustTime - 1: messages.Unknown, trustTime: messages.CoordinatorLoadInProgress} {
+		now = s.hold + after
+		want("a heartbeat", ask(heartbeat{}), kind)
+		want("a commit", ask(core.Commit{}), messages.CoordinatorLoadInProgress)
+	}
+	if len(s.held) != 0 {
+		t.Errorf("%d wait", len(s.held))
+	}
+}
