@@ -98,6 +98,24 @@ func TestMembersShareAndCommit(t *testing.T) {
 	b.await("g", func(d Description) bool { return d.State == Empty })
 }
 
+// TestAListIsOfTheGroupsThatAreHere has a partition become another broker's while the list
+// is made.
+func TestAListIsOfTheGroupsThatAreHere(t *testing.T) {
+	b := newBroker(t).start()
+	gone, here := samePartition(1, 4)[0], "a"
+	b.find(gone)
+	b.find(here)
+	if err := errors.Join(b.commit(gone, 1), b.commit(here, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s := (*b.groups.shards.Load())[0]
+	s.mail.Divert(s.refuse) // as when it has stopped
+	list, err := b.groups.List(t.Context())
+	if err != nil || len(list) != 1 || list[0].Group != here {
+		t.Errorf("have %v, %v", list, err)
+	}
+}
+
 // TestWhatIsAskedAboutGroupsThatAreNotThere leaves nothing behind.
 func TestWhatIsAskedAboutGroupsThatAreNotThere(t *testing.T) {
 	b := newBroker(t).start()

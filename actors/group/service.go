@@ -282,6 +282,9 @@ func (c *Coordinator) List(ctx context.Context) ([]Listing, error) {
 		c.o.Stage.await(ctx, func() bool { return len(r.reply) > 0 })
 		select {
 		case a := <-r.reply:
+			if messages.KindOf(a.err) == messages.NotCoordinator {
+				continue // they have just become another broker's, which lists them
+			}
 			if failed = errors.Join(failed, a.err); a.err == nil {
 				all = append(all, a.value.([]Listing)...)
 			}
