@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/integration/checker"
 )
@@ -104,6 +106,55 @@ func TestOperatorsSeeAndDeleteGroups(t *testing.T) {
 	topics, err := admin.ListTopicsWithInternal(t.Context(), "__consumer_offsets")
 	if d := topics["__consumer_offsets"]; err != nil || !d.IsInternal || len(d.Partitions) != 50 {
 		t.Errorf("have %d partitions, internal %v, %v", len(d.Partitions), d.IsInternal, err)
+	}
+}
+
+// TestWhoWaitsWhenABrokerStopsLooksForAnother has a broker that is alone stop while a member
+// waits for another one to join.
+func TestWhoWaitsWhenABrokerStopsLooksForAnother(t *testing.T) {
+	b := start(t, testConfig(t.TempDir()))
+	client := connect(t, b)
+	admin := kadm.NewClient(client)
+	if err := admin.FindGroupCoordinators(t.Context(), "g").Error(); err != nil {
+		t.Fatal(err)
+	}
+	join := func(instance string) (code int16, err error) {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Group, req.InstanceID, req.ProtocolType = "g", &instance, "consumer"
+		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 60_000, 60_000
+		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+		resp, err := client.Broker(1).Request(t.Context(), req)
+		if err != nil {
+			return 0, err
+		}
+		return resp.(*kmsg.JoinGroupResponse).ErrorCode, nil
+	}
+	if code, err := join("one"); code != 0 || err != nil {
+		t.Fatal(code, err)
+	}
+	told := make(chan error, 1)
+	go func() {
+		code, err := join("two")
+		if err == nil && code != kerr.NotCoordinator.Code {
+			err = fmt.Errorf("is told %w", kerr.ErrorForCode(code))
+		}
+		told <- err
+	}()
+	for deadline := time.Now().Add(groupPatience); ; {
+		groups, err := admin.DescribeGroups(t.Context(), "g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(groups["g"].Members) == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody waits: %+v", groups)
+		}
+	}
+	stop(t, b)
+	if err := <-told; err != nil {
+		t.Error(err)
 	}
 }
 

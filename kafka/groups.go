@@ -47,3 +47,16 @@ func byPartition(tp messages.TopicPartition, each map[messages.TopicPartition]er
 }
 
 var errManyMembers = messages.E("group", messages.InvalidRequest, "", errors.New("more members or protocols than a group can have"))
+
+// errAskAnother has a client look for its coordinator anew.
+var errAskAnother = messages.E("group", messages.NotCoordinator, "", errors.New("ask another broker who coordinates the group"))
+
+// toldToMembers is an error in words that members know. That the time is up means here
+// that this broker ends, and whoever waits is to go on elsewhere: Java's consumers throw
+// an error that they do not expect at who polls.
+func toldToMembers(err error) error {
+	if messages.KindOf(err) == messages.RequestTimedOut {
+		return errAskAnother
+	}
+	return err
+}

@@ -231,6 +231,24 @@ func TestSyncGroupAndHeartbeat(t *testing.T) {
 	h.groups.with(func() { h.groups.err = messages.E("", messages.RebalanceInProgress, "group", nil) })
 	wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](c, inVersion[*kmsg.HeartbeatRequest](h, 0, nil)).ErrorCode, kerr.RebalanceInProgress)
 	wantCode(t, "sync", ask[*kmsg.SyncGroupResponse](c, inVersion[*kmsg.SyncGroupRequest](h, 5, nil)).ErrorCode, kerr.RebalanceInProgress)
+	h.groups.with(func() { h.groups.err = messages.E("", messages.CoordinatorLoadInProgress, "group", nil) })
+	for version := int16(0); version <= 5; version++ {
+		wantCode(t, "sync while the coordinator loads", ask[*kmsg.SyncGroupResponse](c, inVersion[*kmsg.SyncGroupRequest](h, version, nil)).ErrorCode, kerr.RebalanceInProgress)
+	}
+}
+
+// Who waits when this broker ends is told to look for its coordinator. Java's consumers
+// throw at who polls what else there might be.
+func TestMembersOfABrokerThatEndsLookForAnother(t *testing.T) {
+	h := newOrders(t)
+	c := h.dial(t)
+	h.groups.with(func() {
+		h.groups.err = messages.E("", messages.RequestTimedOut, "group", nil)
+		h.groups.joined = group.Joined{Err: h.groups.err}
+	})
+	wantCode(t, "join", ask[*kmsg.JoinGroupResponse](c, inVersion[*kmsg.JoinGroupRequest](h, 9, nil)).ErrorCode, kerr.NotCoordinator)
+	wantCode(t, "sync", ask[*kmsg.SyncGroupResponse](c, inVersion[*kmsg.SyncGroupRequest](h, 5, nil)).ErrorCode, kerr.NotCoordinator)
+	wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](c, inVersion[*kmsg.HeartbeatRequest](h, 4, nil)).ErrorCode, kerr.NotCoordinator)
 }
 
 func TestLeaveGroup(t *testing.T) {

@@ -23,6 +23,7 @@ func heartbeatAPI() api {
 
 func (b *Broker) heartbeat(ctx context.Context, req *kmsg.HeartbeatRequest) *kmsg.HeartbeatResponse {
 	resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
-	resp.ErrorCode = messages.Code(b.deps.Groups.Heartbeat(ctx, memberOf(req.Group, req.MemberID, req.InstanceID, req.Generation)))
+	err := b.deps.Groups.Heartbeat(ctx, memberOf(req.Group, req.MemberID, req.InstanceID, req.Generation))
+	resp.ErrorCode = messages.Code(toldToMembers(err))
 	return resp
 }

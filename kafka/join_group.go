@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"understudy/actors/group"
+	"understudy/messages"
 )
 
 // JoinGroup (key 11): asks to become, or to stay, a member of a group.
@@ -42,7 +43,7 @@ func (b *Broker) joinGroup(ctx context.Context, c *call, req *kmsg.JoinGroupRequ
 		joined = b.deps.Groups.Join(ctx, join)
 	}
 	if resp.MemberID = joined.MemberID; joined.Err != nil {
-		resp.ErrorCode, _ = errorOf(joined.Err)
+		resp.ErrorCode = messages.Code(toldToMembers(joined.Err))
 		resp.Generation = -1
 		return resp
 	}

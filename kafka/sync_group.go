@@ -29,6 +29,11 @@ func syncGroupAPI() api {
 	}
 }
 
+// errBeginAgain is for a member whose coordinator is still reading. What it has joined is
+// lost, and it is to join once more, as with Kafka: that the coordinator is loading is
+// nothing that the clients expect here, and Java's throw it at who polls.
+var errBeginAgain = messages.E("sync group", messages.RebalanceInProgress, "", nil)
+
 var errNoProtocol = messages.E("sync group", messages.InconsistentGroupProtocol, "", errors.New("the protocol and its type must be named"))
 
 func (b *Broker) syncGroup(ctx context.Context, c *call, req *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse {
@@ -44,7 +49,10 @@ func (b *Broker) syncGroup(ctx context.Context, c *call, req *kmsg.SyncGroupRequ
 		c.r.FreeBody() // it may wait for long
 		synced = b.deps.Groups.Sync(ctx, sync)
 	}
-	if resp.ErrorCode = messages.Code(synced.Err); synced.Err != nil {
+	if messages.KindOf(synced.Err) == messages.CoordinatorLoadInProgress {
+		synced.Err = errBeginAgain
+	}
+	if resp.ErrorCode = messages.Code(toldToMembers(synced.Err)); synced.Err != nil {
 		return resp
 	}
 	resp.ProtocolType, resp.Protocol, resp.MemberAssignment = &synced.ProtocolType, &synced.Protocol, synced.Assignment
