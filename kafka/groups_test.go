@@ -368,12 +368,17 @@ func TestOffsetFetchOfOneGroup(t *testing.T) {
 		if none := fetch([]kmsg.OffsetFetchRequestTopic{}); len(none.Topics) != 0 || h.groups.asked == nil {
 			t.Errorf("version %d: none are %+v", version, none.Topics)
 		}
-		h.groups.with(func() { h.groups.err = messages.E("", messages.CoordinatorLoadInProgress, "", nil) })
-		failed := fetch(some)
-		if version < 2 {
-			wantCode(t, "the partition's", failed.Topics[0].Partitions[1].ErrorCode, kerr.CoordinatorLoadInProgress)
-		} else if wantCode(t, "the group's", failed.ErrorCode, kerr.CoordinatorLoadInProgress); len(failed.Topics) > 0 {
-			t.Errorf("version %d: have %+v", version, failed.Topics)
+		for kind, want := range map[messages.Kind]*kerr.Error{
+			messages.CoordinatorLoadInProgress: kerr.CoordinatorLoadInProgress, messages.NotCoordinator: kerr.NotCoordinator,
+			messages.CoordinatorNotAvailable: kerr.NotCoordinator, messages.RequestTimedOut: kerr.NotCoordinator,
+		} {
+			h.groups.with(func() { h.groups.err = messages.E("", kind, "", nil) })
+			failed := fetch(some)
+			if version < 2 {
+				wantCode(t, "the partition's", failed.Topics[0].Partitions[1].ErrorCode, want)
+			} else if wantCode(t, "the group's", failed.ErrorCode, want); len(failed.Topics) > 0 {
+				t.Errorf("version %d: have %+v", version, failed.Topics)
+			}
 		}
 		h.groups.with(func() { h.groups.err = nil })
 	}

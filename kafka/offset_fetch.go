@@ -104,6 +104,10 @@ func (b *Broker) fetchOffsets(ctx context.Context, asked *kmsg.OffsetFetchReques
 		}
 	}
 	found, err := b.deps.Groups.Offsets(ctx, memberOf(asked.Group, orEmpty(asked.MemberID), nil, asked.MemberEpoch), tps)
+	if messages.KindOf(err) == messages.CoordinatorNotAvailable {
+		err = errAskAnother // Java's consumers expect no other such error here before 3.9
+	}
+	err = toldToMembers(err)
 	if resp.ErrorCode = messages.Code(err); err != nil {
 		return resp
 	}

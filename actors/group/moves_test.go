@@ -81,7 +81,7 @@ func TestACoordinatorThatMayHaveBeenReplacedShowsNoOffsets(t *testing.T) {
 			switch {
 			case err == nil && found[orders[0]].Offset != 7:
 				t.Fatalf("committed is %v", found)
-			case err == nil && sure || messages.KindOf(err) == messages.CoordinatorLoadInProgress && !sure:
+			case err == nil && sure || messages.KindOf(err) == messages.NotCoordinator && !sure:
 				return
 			case time.Now().After(deadline):
 				t.Fatalf("still %v, %v", found, err)

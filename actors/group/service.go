@@ -216,20 +216,17 @@ func (c *Coordinator) Offsets(ctx context.Context, m Member, tps []messages.Topi
 }
 
 // confirm makes sure that this broker coordinates a group: one that was frozen until
-// another had taken its place would show offsets as they were before.
+// another had taken its place would show offsets as they were before. Where that cannot
+// be found out in time, either, the client is to ask the others who does.
 func (s *shard) confirm(ctx context.Context, op, group string) error {
 	h := s.c.o.Partitions.Lookup(s.tp)
 	if h == nil {
 		return messages.E(op, messages.NotCoordinator, group, nil)
 	}
-	switch err := h.Confirm(ctx, s.epoch); {
-	case err == nil:
-		return nil
-	case messages.KindOf(err) == messages.RequestTimedOut:
-		return messages.E(op, messages.CoordinatorLoadInProgress, group, err)
-	default:
+	if err := h.Confirm(ctx, s.epoch); err != nil {
 		return messages.E(op, messages.NotCoordinator, group, err)
 	}
+	return nil
 }
 
 // DeleteOffsets implements Service.
