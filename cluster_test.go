@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"understudy/cluster/consul/fake"
 	"understudy/cluster/local"
 	"understudy/config"
+	"understudy/internal/loopback"
 	"understudy/persistence/vfs"
 )
 
@@ -41,20 +41,6 @@ type cluster struct {
 	coins   *rand.Rand
 }
 
-// hosts is how many clusters have had an address of their own.
-var hosts atomic.Uint32
-
-// newHost gives an address of this machine where nobody else listens, and that no
-// connection gets by itself: the ports of a node that is down are free when it starts
-// again. The whole of 127/8 is the machine's own on Linux.
-func newHost() string {
-	if runtime.GOOS != "linux" {
-		return "127.0.0.1"
-	}
-	process, n := os.Getpid(), hosts.Add(1)
-	return fmt.Sprintf("127.%d.%d.%d", 1+process%250, process/250%256, 1+n%254)
-}
-
 func newCluster(t *testing.T) *cluster { return newClusterWith(t, nil) }
 
 func newClusterWith(t *testing.T, adjust func(i int, cfg *config.Config) []understudy.Option) *cluster {
@@ -68,7 +54,7 @@ func newClusterOn(t *testing.T, consul *fake.Server, adjust func(i int, cfg *con
 	t.Helper()
 	c := &cluster{
 		t: t, adjust: adjust, hub: local.NewHub(), consul: consul, brokers: make([]*understudy.Broker, 3), disks: make([]*vfs.Mem, 3),
-		wires: make([]*understudy.Wire, 3), host: newHost(), addrs: make([]string, 3), coins: rand.New(rand.NewPCG(1, 2)), boots: map[int]int{},
+		wires: make([]*understudy.Wire, 3), host: loopback.Host(), addrs: make([]string, 3), coins: rand.New(rand.NewPCG(1, 2)), boots: map[int]int{},
 	}
 	for i := range c.brokers {
 		c.disks[i] = vfs.NewMem(vfs.MemOptions{PowerCuts: true})

@@ -27,6 +27,7 @@ import (
 	"understudy"
 	"understudy/cluster/local"
 	"understudy/config"
+	"understudy/internal/loopback"
 	"understudy/persistence/vfs"
 )
 
@@ -111,7 +112,7 @@ func settings(i, n int) config.Config {
 	cfg := config.Default()
 	cfg.NodeID = int32(i + 1)
 	cfg.DataDir = "memory"
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = loopback.Host() + ":0" // whose port is free when the broker is revived
 	cfg.AdminListen = config.AdminOff
 	cfg.MemoryLimit = 256 << 20
 	cfg.Topics.ReplicationFactor = int16(min(n, 3))
