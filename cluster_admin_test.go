@@ -17,25 +17,33 @@ import (
 // ask asks a node's admin endpoint; the answer must have a status of this hundred.
 func (c *cluster) ask(i int, method, path string, hundred int, answer any) {
 	c.t.Helper()
+	if err := c.try(i, method, path, hundred, answer); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// try is ask that says what is wrong with the answer.
+func (c *cluster) try(i int, method, path string, hundred int, answer any) error {
 	request, err := http.NewRequestWithContext(c.t.Context(), method, "http://"+c.brokers[i].AdminAddr().String()+path, nil)
 	if err != nil {
-		c.t.Fatal(err)
+		return err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		c.t.Fatal(err)
+		return err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		c.t.Fatal(err)
+		return err
 	}
 	if response.StatusCode/100 != hundred {
-		c.t.Fatalf("%s %s: %s: %s", method, path, response.Status, body)
+		return fmt.Errorf("%s %s: %s: %s", method, path, response.Status, body)
 	}
 	if err := json.Unmarshal(body, answer); err != nil {
-		c.t.Fatalf("%s %s: %v in %s", method, path, err, body)
+		return fmt.Errorf("%s %s: %w in %s", method, path, err, body)
 	}
+	return nil
 }
 
 // refused asks for what must be refused, and gives the reason.
@@ -107,7 +115,13 @@ func TestAnyNodeTellsHowTheClusterStands(t *testing.T) {
 		admins = append(admins, b.AdminAddr().String())
 	}
 	for i := range c.brokers {
-		s := c.standing(i, "all is well", func(s standing) bool { return len(s.Brokers) == 3 && s.UnderReplicated == 0 })
+		s := c.standing(i, "all is well", func(s standing) bool {
+			known := 0
+			for _, b := range s.Brokers {
+				known += b.Leaders
+			}
+			return len(s.Brokers) == 3 && s.UnderReplicated == 0 && known == 9
+		})
 		leaders, replicas := 0, 0
 		for n, b := range s.Brokers {
 			leaders, replicas = leaders+b.Leaders, replicas+b.Replicas

@@ -178,7 +178,7 @@ func (c *cluster) killAll(loss vfs.Loss) {
 func (c *cluster) client(options ...kgo.Opt) *kgo.Client {
 	c.t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(c.addrs...),
+		kgo.SeedBrokers(c.addrs...), unhurried,
 		kgo.MetadataMinAge(10 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }),
 		kgo.UnknownTopicRetries(-1),
@@ -190,9 +190,17 @@ func (c *cluster) client(options ...kgo.Opt) *kgo.Client {
 	return client
 }
 
+// admin is a client for changes, which may take longer than usual.
+func (c *cluster) admin() *kadm.Client {
+	c.t.Helper()
+	admin := kadm.NewClient(c.client())
+	admin.SetTimeoutMillis(int32(probeTime.Milliseconds()))
+	return admin
+}
+
 func (c *cluster) createTopic(topic string, partitions int32, settings map[string]*string) {
 	c.t.Helper()
-	if _, err := kadm.NewClient(c.client()).CreateTopic(c.t.Context(), partitions, 3, settings, topic); err != nil {
+	if _, err := c.admin().CreateTopic(c.t.Context(), partitions, 3, settings, topic); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -220,7 +228,7 @@ func TestThePortsOfANodeThatIsDownAreKept(t *testing.T) {
 // createTopicOf creates a topic with so many replicas of each partition.
 func (c *cluster) createTopicOf(topic string, partitions int32, replicas int16) {
 	c.t.Helper()
-	if _, err := kadm.NewClient(c.client()).CreateTopic(c.t.Context(), partitions, replicas, nil, topic); err != nil {
+	if _, err := c.admin().CreateTopic(c.t.Context(), partitions, replicas, nil, topic); err != nil {
 		c.t.Fatal(err)
 	}
 }

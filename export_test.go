@@ -232,3 +232,10 @@ func Differ(a, b *metadata.Image) bool {
 
 // LeavingTime bounds a step of a stop.
 var LeavingTime = leavingTime
+
+// How long a node expects that another is replaced, and how long one that only has to hear
+// of a new topic is waited for.
+const (
+	SettleTime  = settleTime
+	HeardWithin = heardWithin
+)

@@ -3,10 +3,13 @@ package understudy_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"understudy"
 )
 
 // TestManyTopicsAtOnceThroughAnyNode has each node create many topics in one
@@ -59,6 +62,7 @@ func TestACreatedTopicIsKnownEverywhere(t *testing.T) {
 		wanted := kmsg.NewCreateTopicsRequestTopic()
 		wanted.Topic, wanted.NumPartitions, wanted.ReplicationFactor = topic, 1, 1
 		create.Topics = append(create.Topics, wanted)
+		began := time.Now()
 		created, err := create.RequestWith(t.Context(), client.Broker(n%len(c.brokers)+1))
 		if err != nil || created.Topics[0].ErrorCode != 0 {
 			t.Fatalf("%v, %+v", err, created)
@@ -71,6 +75,11 @@ func TestACreatedTopicIsKnownEverywhere(t *testing.T) {
 			told, err := ask.RequestWith(t.Context(), client.Broker(i+1))
 			if err != nil {
 				t.Fatal(err)
+			}
+			for took := time.Since(began); took >= understudy.HeardWithin && told.Topics[0].ErrorCode != 0 && time.Since(began) < probeTime; {
+				if told, err = ask.RequestWith(t.Context(), client.Broker(i+1)); err != nil { // it was not waited for longer
+					t.Fatal(err)
+				}
 			}
 			if err := kerr.ErrorForCode(told.Topics[0].ErrorCode); err != nil {
 				t.Fatalf("node %d does not know %s that node %d has created: %v", i+1, topic, n%len(c.brokers)+1, err)

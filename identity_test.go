@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"testing"
-	"time"
 
 	"understudy"
 	"understudy/cluster/consul"
@@ -19,14 +18,15 @@ func TestAStartThatIsCutShortKeepsItsID(t *testing.T) {
 	cfg := testConfig("mem")
 	cfg.Cluster = "test"
 	options := []understudy.Option{understudy.WithFS(disk), understudy.WithConsul(consul.Config{Address: "fake", HTTP: server.Client()})}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	server.SetFault(func(r *http.Request) fake.Fault {
 		if r.URL.Path == "/v1/kv/understudy/test/" {
+			cancel()
 			return fake.Drop
 		}
 		return fake.None
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
 	if b, err := understudy.Start(ctx, cfg, options...); err == nil {
 		stop(t, b)
 		t.Fatal("it started without the metadata")

@@ -42,7 +42,7 @@ func (c *cluster) move(topic string, targets map[int32][]int32) {
 			req.Assign(topic, n, target)
 		}
 	}
-	results, err := kadm.NewClient(c.client()).AlterPartitionAssignments(c.t.Context(), req)
+	results, err := c.admin().AlterPartitionAssignments(c.t.Context(), req)
 	if err == nil {
 		err = results.Error()
 	}

@@ -51,10 +51,14 @@ func stop(t *testing.T, b *understudy.Broker) {
 	}
 }
 
+// unhurried has a client wait for answers also while the machine stands still: many tests
+// ask once, and a request that is given up and sent again may have been carried out.
+var unhurried = kgo.RequestTimeoutOverhead(2 * time.Minute)
+
 func connect(t *testing.T, b *understudy.Broker, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(b.Addr().String()),
+		kgo.SeedBrokers(b.Addr().String()), unhurried,
 		// A client that meets an error asks again at once, and not in seconds.
 		kgo.MetadataMinAge(10 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }),
@@ -69,6 +73,7 @@ func connect(t *testing.T, b *understudy.Broker, options ...kgo.Opt) *kgo.Client
 func createTopic(t *testing.T, b *understudy.Broker, topic string, partitions int32, settings map[string]*string) {
 	t.Helper()
 	admin := kadm.NewClient(connect(t, b))
+	admin.SetTimeoutMillis(int32(probeTime.Milliseconds()))
 	if _, err := admin.CreateTopic(t.Context(), partitions, 1, settings, topic); err != nil {
 		t.Fatal(err)
 	}
