@@ -309,7 +309,10 @@ func certificate(t *testing.T) *tls.Config {
 
 func TestTLS(t *testing.T) {
 	cfg := certificate(t)
-	secure := func(o *Options) { o.TLS, o.Secret = cfg, []byte("hush") }
+	secure := func(o *Options) {
+		o.TLS, o.Secret = cfg, []byte("hush")
+		o.Heartbeat, o.SilentAfter = time.Hour, 3*time.Hour // however long it takes: each is a write
+	}
 	a, b := newNode(t, 1, 1, secure), newNode(t, 2, 1, secure)
 	meet(a, b)
 	for i := range 50 {

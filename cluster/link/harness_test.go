@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"net"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ func newNode(t testing.TB, id messages.BrokerID, epoch messages.BrokerEpoch, adj
 			t.Fatal(err)
 		}
 		o.Listener = ln
+		o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, patience) // this clock is the machine's, which may stand still
 	}
 	l, err := New(o)
 	if err != nil {

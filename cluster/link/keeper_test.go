@@ -327,22 +327,25 @@ func TestMessagesStayBetweenUpAndLost(t *testing.T) {
 }
 
 func TestAnOrderlyEndSaysSo(t *testing.T) {
-	a, b := newNode(t, 1, 1, nil), newNode(t, 2, 1, nil)
-	meet(a, b)
-	for i := range 10 {
-		_ = b.Send(1, topic, 0, appendOf(int64(i), records(1000, 0)), nil)
-	}
-	b.Close()
-	if e := a.want(Lost); !errors.Is(e.Cause, ErrBye) {
-		t.Errorf("%v", e)
-	}
-	a.want(Gone)
-	for i := range 10 {
-		a.expect(0, int64(i)) // what was queued went out before
-	}
-	if e := b.want(Lost); !errors.Is(e.Cause, ErrClosed) {
-		t.Errorf("%v", e)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		network := newPipes()
+		a, b := network.node(t, 1, 1, nil), network.node(t, 2, 1, nil)
+		meet(a, b)
+		for i := range 10 {
+			_ = b.Send(1, topic, 0, appendOf(int64(i), records(1000, 0)), nil)
+		}
+		b.Close()
+		if e := a.want(Lost); !errors.Is(e.Cause, ErrBye) {
+			t.Errorf("%v", e)
+		}
+		a.want(Gone)
+		for i := range 10 {
+			a.expect(0, int64(i)) // what was queued went out before
+		}
+		if e := b.want(Lost); !errors.Is(e.Cause, ErrClosed) {
+			t.Errorf("%v", e)
+		}
+	})
 }
 
 func TestRemovedAndAddedPeers(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"understudy/internal/proxy"
@@ -172,22 +173,24 @@ func TestFaultyNetworks(t *testing.T) {
 // TestSmallMessagesOfManyPartitionsLeaveTogether holds the way to the follower
 // until all have been sent, and counts writes.
 func TestSmallMessagesOfManyPartitionsLeaveTogether(t *testing.T) {
-	network := newPipes()
-	a, b := network.node(t, 1, 1, nil), network.node(t, 2, 1, nil)
-	meet(a, b)
-	const partitions = 500
-	letGo := network.hold(1, 2)
-	before := a.Peers()[0].Writes
-	for i := range int32(partitions) {
-		if err := a.Send(2, topic, i, appendOf(9, records(200, 9)), nil); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		network := newPipes()
+		a, b := network.node(t, 1, 1, nil), network.node(t, 2, 1, nil)
+		meet(a, b)
+		const partitions = 500
+		letGo := network.hold(1, 2)
+		before := a.Peers()[0].Writes
+		for i := range int32(partitions) {
+			if err := a.Send(2, topic, i, appendOf(9, records(200, 9)), nil); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	letGo()
-	for i := range int32(partitions) {
-		b.expect(i, 9)
-	}
-	if writes := a.Peers()[0].Writes - before; writes > 5 {
-		t.Errorf("%d messages in %d writes", partitions, writes)
-	}
+		letGo()
+		for i := range int32(partitions) {
+			b.expect(i, 9)
+		}
+		if writes := a.Peers()[0].Writes - before; writes > 5 {
+			t.Errorf("%d messages in %d writes", partitions, writes)
+		}
+	})
 }

@@ -42,21 +42,31 @@ func handler(ctx context.Context, _ replica.Member, kind byte, body []byte) ([]b
 
 func serving(o *Options) { o.OnRequest = handler }
 
+// unhurried is a context with more time than requests have that say nothing of it: the
+// time of the machine's clock passes also while the machine stands still.
+func unhurried(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func TestRequestsAreAnswered(t *testing.T) {
 	a, b := newNode(t, 1, 1, serving), newNode(t, 2, 1, serving)
 	meet(a, b)
+	ctx := unhurried(t)
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
 			body := bytes.Repeat([]byte{byte(i)}, i*1000)
-			reply, err := a.Request(t.Context(), 2, kindEcho, body)
+			reply, err := a.Request(ctx, 2, kindEcho, body)
 			if err != nil || !bytes.Equal(reply, body) {
 				t.Errorf("%d: %d bytes, %v", i, len(reply), err)
 			}
 		})
 	}
 	wg.Wait()
-	if reply, err := b.Request(t.Context(), 1, kindEcho, make([]byte, MaxBody)); err != nil || len(reply) != MaxBody {
+	if reply, err := b.Request(ctx, 1, kindEcho, make([]byte, MaxBody)); err != nil || len(reply) != MaxBody {
 		t.Errorf("%d bytes, %v", len(reply), err)
 	}
 }
@@ -66,14 +76,15 @@ func TestRequestsAreAnswered(t *testing.T) {
 func TestPing(t *testing.T) {
 	a, b := newNode(t, 1, 1, nil), newNode(t, 2, 1, nil)
 	meet(a, b)
-	if !a.Ping(t.Context(), 2) || !b.Ping(t.Context(), 1) {
+	ctx := unhurried(t)
+	if !a.Ping(ctx, 2) || !b.Ping(ctx, 1) {
 		t.Error("a node that is there does not answer")
 	}
 	if state, _ := a.State(2); state != Connected {
 		t.Errorf("it is %v", state)
 	}
 	b.Close()
-	if a.Ping(t.Context(), 2) {
+	if a.Ping(ctx, 2) {
 		t.Error("a node that has ended answers")
 	}
 	if state, _ := a.State(2); state == Connected {
@@ -83,7 +94,7 @@ func TestPing(t *testing.T) {
 	if state, since := a.State(2); state != ProcessGone || since < 0 {
 		t.Errorf("once its process is gone it is %v", state)
 	}
-	if state, _ := a.State(7); a.Ping(t.Context(), 7) || state != Connected {
+	if state, _ := a.State(7); a.Ping(ctx, 7) || state != Connected {
 		t.Errorf("a node that is no peer: %v", state)
 	}
 }
@@ -91,6 +102,7 @@ func TestPing(t *testing.T) {
 func TestErrorsKeepTheirKind(t *testing.T) {
 	a, b := newNode(t, 1, 1, nil), newNode(t, 2, 1, serving)
 	meet(a, b)
+	ctx := unhurried(t)
 	for _, c := range []struct {
 		kind  byte
 		body  []byte
@@ -103,13 +115,13 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 		{kindHuge, nil, messages.MessageTooLarge, "larger"},
 		{kindEcho, make([]byte, MaxBody+1), messages.MessageTooLarge, "larger"},
 	} {
-		_, err := a.Request(t.Context(), 2, c.kind, c.body)
+		_, err := a.Request(ctx, 2, c.kind, c.body)
 		wantCause(t, err, c.words)
 		if kind := messages.KindOf(err); kind != c.want {
 			t.Errorf("%v has kind %v, want %v", err, kind, c.want)
 		}
 	}
-	_, err := b.Request(t.Context(), 1, kindEcho, nil) // nobody handles requests there
+	_, err := b.Request(ctx, 1, kindEcho, nil) // nobody handles requests there
 	if messages.KindOf(err) != messages.UnsupportedVersion {
 		t.Error(err)
 	}
@@ -193,7 +205,7 @@ func TestRequestsPassMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := a.Request(t.Context(), 2, kindEcho, []byte("x")); err != nil {
+	if _, err := a.Request(unhurried(t), 2, kindEcho, []byte("x")); err != nil {
 		t.Error(err)
 	}
 }
@@ -211,7 +223,7 @@ func TestCloseEndsHandlers(t *testing.T) {
 	meet(a, b)
 	failed := make(chan error)
 	go func() {
-		_, err := a.Request(t.Context(), 2, kindWait, nil)
+		_, err := a.Request(unhurried(t), 2, kindWait, nil)
 		failed <- err
 	}()
 	<-started
