@@ -30,6 +30,8 @@ type Server struct {
 
 	done chan struct{}
 	wait sync.WaitGroup
+
+	lastAnswers time.Duration // see stopAnswers
 }
 
 // tick is how often the server looks for idle and stalled connections, and so
@@ -53,6 +55,8 @@ func New(handler Handler, o Options) *Server {
 		addresses: make(map[netip.Addr]int),
 		refusals:  make(map[string]int64),
 		done:      make(chan struct{}),
+
+		lastAnswers: stopAnswers,
 	}
 	s.wait.Go(s.watch)
 	return s

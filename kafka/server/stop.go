@@ -44,7 +44,7 @@ func (s *Server) Shutdown(ctx context.Context, quiet time.Duration) {
 		}
 	}
 	s.stopAccepting()
-	late := time.NewTimer(stopAnswers)
+	late := time.NewTimer(s.lastAnswers)
 	defer late.Stop()
 	for conns := s.snapshot(nil); len(conns) > 0; conns = s.snapshot(conns[:0]) {
 		for _, c := range conns {

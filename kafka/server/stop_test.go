@@ -67,6 +67,7 @@ func endsInOrder(t *testing.T, c net.Conn) {
 func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 	h := &echo{later: make(chan *Request, 2)}
 	s, addr := start(t, h, nil)
+	s.lastAnswers = patience
 	c, idle := dial(t, addr), dial(t, addr)
 	write(t, idle, frame(0, 1, "x"))
 	readAnswer(t, idle)
@@ -96,6 +97,7 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 func TestShutdownServesUntilItIsQuiet(t *testing.T) {
 	h := &echo{later: make(chan *Request, 1)}
 	s, addr := start(t, h, nil)
+	s.lastAnswers = patience
 	c := dial(t, addr)
 	write(t, c, frame(0, 1, "before"))
 	readAnswer(t, c)
@@ -135,6 +137,7 @@ func TestShutdownResetsWhoWasNeverAnswered(t *testing.T) {
 func TestShutdownEndsWaits(t *testing.T) {
 	h := &echo{gone: make(chan struct{})}
 	s, addr := start(t, h, nil)
+	s.lastAnswers = patience
 	c := dial(t, addr)
 	write(t, c, frame(0, 0, "x"))
 	readAnswer(t, c)
