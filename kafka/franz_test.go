@@ -14,7 +14,7 @@ import (
 func franz(t testing.TB, h *harness, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	h.clock.Store(time.Now().UnixMilli()) // the client dates its records
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(h.addr), kgo.RetryTimeout(10 * time.Second)}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(h.addr), kgo.RetryTimeout(time.Minute), kgo.RequestTimeoutOverhead(time.Minute)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
