@@ -232,7 +232,17 @@ func (b *broker) find(group string) {
 	if id, err := b.groups.Coordinator(b.t.Context(), group); err != nil || id != 1 {
 		b.t.Fatalf("coordinator of %q: %d, %v", group, id, err)
 	}
-	b.groups.AwaitServing(b.t.Context(), []string{group})
+	for deadline, began := time.Now().Add(patience), time.Now(); ; began = time.Now() {
+		b.groups.AwaitServing(b.t.Context(), []string{group})
+		switch {
+		case !b.groups.opening(group):
+			return
+		case time.Since(began) < servingPatience: // else it has waited for as long as it does
+			b.t.Fatalf("%q cannot be asked yet, and was not waited for", group)
+		case time.Now().After(deadline):
+			b.t.Fatalf("%q can never be asked", group)
+		}
+	}
 }
 
 // retry asks until the answer is not that the coordinator is elsewhere for now.

@@ -9,6 +9,8 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
+const patience = time.Minute // before a test gives up; no test passes by waiting for it
+
 func TestDelayDoublesToItsCap(t *testing.T) {
 	b := &Backoff{Initial: 10 * time.Millisecond, Max: 100 * time.Millisecond, Jitter: func(time.Duration) time.Duration { return 0 }}
 	for i, want := range []time.Duration{10, 20, 40, 80, 100, 100} {
@@ -69,7 +71,7 @@ func TestAFailingChildIsRestartedAloneAfterItsDelay(t *testing.T) {
 			t.Errorf("failure %d was told as %+v", n, f)
 		}
 		restart := <-timers
-		reply, err := system.Root.RequestFuture(children[1], "hello", 5*time.Second).Result()
+		reply, err := system.Root.RequestFuture(children[1], "hello", patience).Result()
 		if err != nil || reply != "hello" {
 			t.Errorf("the sibling answered %v, %v while the other was down", reply, err)
 		}
@@ -107,7 +109,7 @@ func TestARestartIsNotForWhoHasTakenTheName(t *testing.T) {
 	second := <-child
 	<-started
 	restart()
-	if reply, err := system.Root.RequestFuture(second, "hello", 5*time.Second).Result(); err != nil || reply != "hello" {
+	if reply, err := system.Root.RequestFuture(second, "hello", patience).Result(); err != nil || reply != "hello" {
 		t.Errorf("the second answered %v, %v", reply, err)
 	}
 	if len(started) != 0 {
