@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -95,6 +96,21 @@ func (b *bench) subscribe(o client.SubscriptionOptions) *client.Subscription {
 	}
 	b.Cleanup(func() { b.stop(s) })
 	return s
+}
+
+// ended has an actor stop, and waits until it has: Proto.Actor's futures wait for ten
+// seconds at most.
+func (b *bench) ended(stop func(*actor.PID) *actor.Future, pid *actor.PID) {
+	b.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		err := stop(pid).Wait()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, actor.ErrTimeout) || time.Now().After(deadline) {
+			b.Fatal(err)
+		}
+	}
 }
 
 func (b *bench) stop(s *client.Subscription) {

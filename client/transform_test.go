@@ -73,9 +73,7 @@ func TestWhatCannotBeWrittenIsNotAcknowledged(t *testing.T) {
 	b := newBench(t, 1)
 	b.write(1, 1)
 	p := b.producer(client.ProducerOptions{})
-	if err := b.system.Root.StopFuture(p.PID()).Wait(); err != nil {
-		t.Fatal(err)
-	}
+	b.ended(b.system.Root.StopFuture, p.PID())
 	retried := make(chan client.Retried, 100)
 	watch := b.system.EventStream.Subscribe(func(e any) {
 		if e, ok := e.(client.Retried); ok {
