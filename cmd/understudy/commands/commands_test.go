@@ -60,6 +60,16 @@ func cluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
+const patience = 5 * time.Minute // before a test gives up; no test passes by waiting for it
+
+// set gives a variable another value until the test ends.
+func set[T any](t *testing.T, variable *T, value T) {
+	t.Helper()
+	before := *variable
+	*variable = value
+	t.Cleanup(func() { *variable = before })
+}
+
 // result is what a command line did.
 type result struct {
 	code     int
@@ -68,7 +78,7 @@ type result struct {
 
 func run(t *testing.T, in io.Reader, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out, errs lockedBuffer
 	code := Run(ctx, args, Streams{In: in, Out: &out, Err: &errs})
@@ -388,8 +398,7 @@ func TestNotABroker(t *testing.T) {
 
 // The address that the broker tells is not the one it was reached at, and leads nowhere.
 func TestAdvertisedAddressLeadsNowhere(t *testing.T) {
-	retryFor = 100 * time.Millisecond
-	t.Cleanup(func() { retryFor = 10 * time.Second })
+	set(t, &retryFor, 100*time.Millisecond)
 	c := cluster(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,10 +14,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// groupSession is after how long a member that says nothing is out. Tests lengthen it.
+var groupSession = 10 * time.Second
+
 const (
-	groupSession  = 10 * time.Second // after which a member that says nothing is out
-	newPartitions = 10 * time.Second // after which it is looked for partitions that were added
-	commitTimeout = 5 * time.Second  // for the last commit, when interrupted
+	groupHeartbeat = 2 * time.Second  // how often a member says that it is there
+	newPartitions  = 10 * time.Second // after which it is looked for partitions that were added
+	commitTimeout  = 5 * time.Second  // for the last commit, when interrupted
 )
 
 // groupReader reads what a group assigns to it, and commits what it has printed.
@@ -71,7 +74,7 @@ func (f *consumeFlags) runGroup(ctx context.Context, r *reader, at position, opt
 	r.left, r.done = make(map[int32]int64), make(map[int32]kgo.EpochOffset)
 	opts = append(opts,
 		kgo.ConsumerGroup(f.group), kgo.ConsumeTopics(r.topic), kgo.ConsumeResetOffset(at.resetOffset()),
-		kgo.SessionTimeout(groupSession), kgo.HeartbeatInterval(groupSession/5),
+		kgo.SessionTimeout(groupSession), kgo.HeartbeatInterval(groupHeartbeat),
 		kgo.MetadataMaxAge(newPartitions),
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(g.assigned), kgo.OnPartitionsRevoked(g.revoked), kgo.OnPartitionsLost(g.lost),

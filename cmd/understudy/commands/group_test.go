@@ -126,7 +126,7 @@ func (m member) next(t *testing.T) string {
 			t.Fatal("the member has ended")
 		}
 		return line
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("the member reads nothing")
 	}
 	return ""
@@ -137,6 +137,7 @@ func (m member) next(t *testing.T) string {
 func TestConsumersShareAGroup(t *testing.T) { withBrokers(t, testConsumersShareAGroup) }
 
 func testConsumersShareAGroup(t *testing.T) {
+	set(t, &groupSession, time.Minute) // for as long as that the machine may stand still
 	must(t, "", "topic", "create", "t", "--partitions", "4")
 	round := func(text string) {
 		for p := range 4 {
@@ -181,7 +182,7 @@ func testConsumersShareAGroup(t *testing.T) {
 // many partitions are assigned.
 func awaitMembers(t *testing.T, name string, members, partitions int) {
 	t.Helper()
-	for patience := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(patience); ; {
 		r := run(t, nil, "group", "describe", name, "-o", "json")
 		var described []groupDescription
 		if json.Unmarshal([]byte(r.out), &described) == nil && len(described) == 1 {
@@ -195,7 +196,7 @@ func awaitMembers(t *testing.T, name string, members, partitions int) {
 				return
 			}
 		}
-		if time.Now().After(patience) {
+		if time.Now().After(deadline) {
 			t.Fatalf("group %s does not settle: %s%s", name, r.out, r.err)
 		}
 	}

@@ -21,6 +21,7 @@ func startServer(t *testing.T, args ...string) (ready []string, stop func() int)
 	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())
 	t.Cleanup(interrupt)
+	set(t, &stopWithin, patience)
 	out, in := io.Pipe()
 	var errs lockedBuffer
 	done := make(chan int, 1)

@@ -59,12 +59,12 @@ func described(t *testing.T, topic string) topicDescription {
 // until describes a topic until it is as wanted.
 func until(t *testing.T, topic string, wanted func(topicDescription) bool) {
 	t.Helper()
-	patience, again := time.After(2*time.Minute), time.NewTicker(10*time.Millisecond)
+	late, again := time.After(patience), time.NewTicker(10*time.Millisecond)
 	defer again.Stop()
 	for d := described(t, topic); !wanted(d); d = described(t, topic) {
 		select {
 		case <-again.C:
-		case <-patience:
+		case <-late:
 			t.Fatalf("never as wanted: %+v", d)
 		}
 	}
@@ -75,7 +75,7 @@ func until(t *testing.T, topic string, wanted func(topicDescription) bool) {
 // the commands ask any node.
 func everywhere(t *testing.T, nodes []*understudy.Broker, topic string, partition int32, wanted func(kmsg.MetadataResponseTopicPartition) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
 	asked := kmsg.NewMetadataRequestTopic()
