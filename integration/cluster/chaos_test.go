@@ -213,7 +213,7 @@ func (c *chaos) conclude() {
 	for _, f := range c.tables.verdict.Findings[:min(len(c.tables.verdict.Findings), 20)] {
 		c.t.Error(f)
 	}
-	if err := every(c.nodes, func(n *node) error { return n.Stop(stopLimit) }); err != nil {
+	if err := every(c.nodes, (*node).end); err != nil {
 		c.t.Error(err)
 	}
 	for name, ends := range c.tables.ends {

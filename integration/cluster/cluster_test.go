@@ -198,6 +198,16 @@ func (n *node) thaw() error   { return syscall.Kill(n.PID(), syscall.SIGCONT) }
 // stopLimit is how long a node may take to stop in order.
 const stopLimit = time.Minute
 
+// end stops a node in order. That it could not, because the machine stood still, is one
+// fault more.
+func (n *node) end() error {
+	err := n.Stop(stopLimit)
+	if errors.Is(err, process.ErrStoodStill) {
+		return nil
+	}
+	return err
+}
+
 func (c *cluster) createTopic(name string, partitions, replicas int, configs map[string]string) {
 	c.t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()

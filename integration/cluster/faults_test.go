@@ -121,7 +121,7 @@ func kill(_ context.Context, r *round) error {
 func restart(ctx context.Context, r *round) error  { return r.victim.Restart(ctx) }
 func freeze(_ context.Context, r *round) error     { return r.victim.freeze() }
 func thaw(_ context.Context, r *round) error       { return r.victim.thaw() }
-func terminate(_ context.Context, r *round) error  { return r.victim.Stop(stopLimit) }
+func terminate(_ context.Context, r *round) error  { return r.victim.end() }
 func mend(_ context.Context, r *round) error       { return r.net.heal() }
 func awaitAll(ctx context.Context, r *round) error { return nil }
 func startConsuls(ctx context.Context, r *round) error {

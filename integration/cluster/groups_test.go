@@ -180,7 +180,7 @@ func (tr *turmoil) fell(kill bool) {
 	tr.brokers.Go(func() {
 		defer func() { <-tr.falls }()
 		if !kill {
-			if err := n.Stop(stopLimit); err != nil {
+			if err := n.end(); err != nil {
 				tr.fault("node %d: %w", n.id, err)
 			}
 		}

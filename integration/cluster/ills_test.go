@@ -98,7 +98,7 @@ func (c *chaos) tryOut(ctx context.Context) {
 func roll(ctx context.Context, r *round) error {
 	for _, i := range r.rand.Perm(len(r.nodes)) {
 		n := r.nodes[i]
-		if err := errors.Join(n.Stop(stopLimit), n.Restart(ctx)); err != nil {
+		if err := errors.Join(n.end(), n.Restart(ctx)); err != nil {
 			return err
 		}
 		if err := r.awaitInSync(ctx, r.loads.topic); err != nil {

@@ -49,7 +49,7 @@ func (c *cluster) judge(ls *loads, judge *history.Checker) {
 	if err := every(c.consuls, func(a *agent) error { return a.awaitReady(ctx) }); err != nil {
 		c.t.Error(err)
 	}
-	if err := every(c.nodes, func(n *node) error { return n.Stop(stopLimit) }); err != nil {
+	if err := every(c.nodes, (*node).end); err != nil {
 		c.t.Error(err)
 	}
 	c.compare(ls.topic, ends)

@@ -126,7 +126,7 @@ func addNode(ctx context.Context, r *round) error {
 
 // replaceNode stops the victim in order and starts it again with an empty disk.
 func replaceNode(ctx context.Context, r *round) error {
-	if err := r.victim.Stop(stopLimit); err != nil {
+	if err := r.victim.end(); err != nil {
 		return err
 	}
 	list, err := filepath.Glob(filepath.Join(r.victim.DataDir(), "*"))

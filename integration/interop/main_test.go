@@ -71,7 +71,7 @@ func startUnderstudy(data string) (stop func() error, err error) {
 		return nil, err
 	}
 	server.addr, server.data, server.log = b.Addr(), data, b.Log
-	return func() error { return b.Stop(process.StopLimit) }, nil
+	return func() error { return b.StopInTime(context.Background()) }, nil
 }
 
 var topics atomic.Int64

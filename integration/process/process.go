@@ -20,6 +20,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"understudy/internal/pulse"
 )
 
 // Options say which broker to start. The zero value of each but DataDir is useful.
@@ -31,7 +33,7 @@ type Options struct {
 	Env     []string      // further environment, NAME=VALUE
 	Under   []string      // a command that the binary is run under, and which becomes it: ip netns exec NAME
 	Output  io.Writer     // where all that it prints goes as well; nil: nowhere
-	Ready   time.Duration // how long a start may take; 0: 30 s
+	Ready   time.Duration // how long a start may take; 0: 2 min
 }
 
 // Broker is one broker over all its restarts. Its methods are for one goroutine,
@@ -75,7 +77,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		o.Listen = "127.0.0.1:0"
 	}
 	if o.Ready == 0 {
-		o.Ready = 30 * time.Second
+		o.Ready = 2 * time.Minute
 	}
 	b := &Broker{options: o}
 	return b, b.Restart(ctx)
@@ -189,6 +191,13 @@ func (b *Broker) Kill() {
 	}
 }
 
+// ErrStoodStill is among the reasons for which a broker did not stop well when the
+// machine stood still meanwhile: its time was over before it had it.
+var ErrStoodStill = errors.New("the machine stood still")
+
+// stoodStill is for how long that must have been for a broker to find its time over.
+const stoodStill = 300 * time.Millisecond
+
 // Stop ends the broker with SIGTERM. The error says that it ended with another
 // code than 0, or not within the limit, after which it is killed.
 func (b *Broker) Stop(limit time.Duration) error {
@@ -196,6 +205,8 @@ func (b *Broker) Stop(limit time.Duration) error {
 	if cmd == nil {
 		return errors.New("the broker was not started")
 	}
+	stood := pulse.Watch()
+	defer stood()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -205,14 +216,27 @@ func (b *Broker) Stop(limit time.Duration) error {
 	case <-exited:
 	case <-late.C:
 		b.Kill()
-		return fmt.Errorf("the broker was still there %v after SIGTERM:\n%s", limit, b.Log())
+		return unless(stood(), limit/4, fmt.Errorf("the broker was still there %v after SIGTERM:\n%s", limit, b.Log()))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.exitErr != nil {
-		return fmt.Errorf("the broker did not stop well (%w):\n%s", b.exitErr, b.Log())
+	if b.exitErr == nil {
+		return nil
 	}
-	return nil
+	err := fmt.Errorf("the broker did not stop well (%w):\n%s", b.exitErr, b.Log())
+	if exit, ok := errors.AsType[*exec.ExitError](b.exitErr); ok && exit.ExitCode() == 1 { // it says so itself
+		return unless(stood(), stoodStill, err)
+	}
+	return err
+}
+
+// unless has an error tell that the machine stood still, if that was for long enough to
+// be the reason.
+func unless(stood, enough time.Duration, err error) error {
+	if stood < enough {
+		return err
+	}
+	return fmt.Errorf("%w (%w for %v)", err, ErrStoodStill, stood)
 }
 
 func (b *Broker) current() (*exec.Cmd, <-chan struct{}) {
