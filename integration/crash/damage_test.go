@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -266,7 +265,7 @@ func suffer(t *testing.T, from, old string, d damage, want fate) {
 // judgeServing reads all partitions of a broker on a damaged directory.
 func judgeServing(t *testing.T, b *process.Broker, s *site, want fate) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), drainTimeout)
 	defer cancel()
 	r := newReader(t, b.Addr())
 	for _, sibling := range []int32{0, 2} {

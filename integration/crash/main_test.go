@@ -20,7 +20,8 @@ func TestMain(m *testing.M) {
 
 func newClient(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr)}, opts...)...)
+	// Much is asked once, and what is given up and sent again may have been carried out.
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RequestTimeoutOverhead(drainTimeout)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,9 @@ func createTopic(t *testing.T, addr, topic string, partitions int32, config map[
 	}
 	cl := newClient(t, addr)
 	defer cl.Close()
-	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), partitions, 1, pointers, topic); err != nil {
+	admin := kadm.NewClient(cl)
+	admin.SetTimeoutMillis(int32(drainTimeout.Milliseconds()))
+	if _, err := admin.CreateTopic(t.Context(), partitions, 1, pointers, topic); err != nil {
 		t.Fatal(err)
 	}
 }

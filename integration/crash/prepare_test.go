@@ -211,7 +211,7 @@ func complaints(t *testing.T, b *process.Broker) string {
 	t.Helper()
 	said := b.Log()
 	if admin := b.Ready().Admin; admin != "" {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), drainTimeout)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/readyz", nil)
 		if err != nil {

@@ -59,7 +59,7 @@ func sufferRandomly(t *testing.T, p prepared, seed uint64) {
 		t.Fatalf("%s: %v", did, err)
 	}
 	defer b.Kill()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), drainTimeout)
 	defer cancel()
 	r := newReader(t, b.Addr())
 	for partition := range int32(damagedPartitions) {

@@ -248,7 +248,7 @@ func readWithFranz(t *testing.T, broker *process.Broker, topic string, seen *tal
 	for _, end := range ends {
 		left += end
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), drainTimeout)
 	defer cancel()
 	cl := newClient(t, broker.Addr(), fromStart(topic, partitions))
 	for left > 0 {

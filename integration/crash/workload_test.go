@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	kills        = 16     // of which every fourth is an orderly stop
-	acksPerKill  = 20_000 // acknowledgements between two kills
-	drainTimeout = time.Minute
+	kills        = 16              // of which every fourth is an orderly stop
+	acksPerKill  = 20_000          // acknowledgements between two kills
+	drainTimeout = 2 * time.Minute // before a test gives up; no test passes by waiting for it
 )
 
 // workload is several producers and one consumer, and what they were told.

@@ -21,6 +21,7 @@ import (
 
 	"understudy/cluster/consul/fake"
 	"understudy/integration/process"
+	"understudy/internal/loopback"
 )
 
 func TestMain(m *testing.M) {
@@ -58,7 +59,7 @@ func startCluster(t *testing.T, version int) *cluster {
 	c := &cluster{t: t, agent: serveConsul()}
 	t.Cleanup(c.agent.Close)
 	for i := range c.nodes {
-		c.start(i, version, process.Options{})
+		c.start(i, version, process.Options{Listen: loopback.Host() + ":0"}) // whose port is free when it is started again
 	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(c.seeds()...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
@@ -67,6 +68,7 @@ func startCluster(t *testing.T, version int) *cluster {
 	t.Cleanup(cl.Close)
 	c.admin = kadm.NewClient(cl)
 	least := "2"
+	c.admin.SetTimeoutMillis(int32(patience.Milliseconds()))
 	if _, err := c.admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": &least}, topic); err != nil {
 		t.Fatal(err)
 	}
