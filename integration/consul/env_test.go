@@ -37,6 +37,15 @@ type cluster struct {
 	t     *testing.T
 	agent agent
 	name  string
+	ttl   time.Duration // of the nodes' checks and sessions; 0: the usual
+}
+
+// steady has the nodes that are made from now on be thought there for longer than the
+// machine may stand still, where none is to be found gone, nor to be registered again: who
+// stands still for the usual time has lost its session, and the lock.
+func (c *cluster) steady() *cluster {
+	c.ttl = soon
+	return c
 }
 
 // newCluster makes a cluster, named for the test, that uses an agent.
@@ -72,7 +81,7 @@ func (c *cluster) node(id messages.BrokerID, change ...func(*consul.Options)) *n
 	n.client, err = consul.Dial(cfg)
 	must(c.t, err)
 	n.member, err = membership.Join(membership.Options{
-		Client: n.client, Cluster: c.name,
+		Client: n.client, Cluster: c.name, TTL: c.ttl, SessionTTL: c.ttl,
 		Node:   membership.Node{ID: id, Host: "127.0.0.1", Port: 9000 + id, Link: fmt.Sprint("127.0.0.1:", 9100+id), Version: "test"},
 		Events: func(e membership.Event) { n.tell(e.String()) },
 	})

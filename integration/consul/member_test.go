@@ -116,7 +116,7 @@ func TestLockMoves(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
-	c := newCluster(t, startAgent(t))
+	c := newCluster(t, startAgent(t)).steady()
 	one := c.node(1)
 	one.session()
 	claim := func(directory string, id messages.BrokerID, port int32) (messages.BrokerID, error) {

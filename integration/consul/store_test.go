@@ -34,7 +34,7 @@ func activate(e *metadata.Edit) {
 }
 
 func TestTransactions(t *testing.T) {
-	c := newCluster(t, startAgent(t))
+	c := newCluster(t, startAgent(t)).steady()
 	n, reader := c.node(1), c.node(2)
 	n.lock()
 	n.save(activate)
@@ -60,7 +60,7 @@ func TestTransactions(t *testing.T) {
 }
 
 func TestAnswersLost(t *testing.T) {
-	c := newCluster(t, startAgent(t))
+	c := newCluster(t, startAgent(t)).steady()
 	n := c.node(1)
 	n.lock()
 	n.save(activate)
@@ -94,7 +94,7 @@ func TestStoppedBetweenPieces(t *testing.T) {
 		for stop := 1; stop <= 4; stop++ {
 			for _, f := range []fault{drop, dropAnswer} {
 				t.Run(fmt.Sprint(name, stop, f), func(t *testing.T) {
-					c := newCluster(t, a)
+					c := newCluster(t, a).steady()
 					one, two := c.node(1), c.node(2)
 					h := one.lock()
 					one.save(activate)
