@@ -15,7 +15,7 @@ import (
 type franz struct{}
 
 func (franz) client(opts ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(server.addr)}, opts...)...)
+	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(server.addr), kgo.RequestTimeoutOverhead(unhurried)}, opts...)...)
 }
 
 // admin runs f with an admin client.

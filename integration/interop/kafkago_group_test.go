@@ -16,7 +16,7 @@ type kafkaGoMember struct {
 func (kafkaGo) join(_ context.Context, group, topic string) (member, error) {
 	return &kafkaGoMember{reader: kafka.NewReader(kafka.ReaderConfig{
 		Brokers: []string{server.addr}, GroupID: group, Topic: topic, StartOffset: kafka.FirstOffset,
-		HeartbeatInterval: heartbeat, JoinGroupBackoff: heartbeat, MaxWait: pollTime,
+		HeartbeatInterval: heartbeat, JoinGroupBackoff: heartbeat, MaxWait: pollTime, SessionTimeout: unhurried,
 	})}, nil
 }
 

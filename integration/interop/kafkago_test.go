@@ -19,7 +19,7 @@ type kafkaGo struct{}
 func (kafkaGo) emptyIsNull() {}
 
 func (kafkaGo) client() *kafka.Client {
-	return &kafka.Client{Addr: kafka.TCP(server.addr), Timeout: 30 * time.Second}
+	return &kafka.Client{Addr: kafka.TCP(server.addr), Timeout: unhurried}
 }
 
 func (c kafkaGo) create(ctx context.Context, topic string, partitions int, config map[string]string) error {
@@ -105,6 +105,7 @@ func (c kafkaGo) produce(ctx context.Context, topic, codec string, records []rec
 		Compression: kafkaGoCodec(codec),
 		Balancer:    kafka.BalancerFunc(func(kafka.Message, ...int) int { return 0 }),
 		Transport:   &kafka.Transport{},
+		ReadTimeout: unhurried, WriteTimeout: unhurried,
 	}
 	err := w.WriteMessages(ctx, toKafkaGo(records)...)
 	if errors.Is(err, kafka.MessageSizeTooLarge) {
@@ -207,7 +208,7 @@ func TestKafkaGoConn(t *testing.T) {
 			conn, err := kafka.DialLeader(ctx, "tcp", server.addr, topic, 0)
 			check(t, err)
 			defer conn.Close()
-			check(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+			check(t, conn.SetDeadline(time.Now().Add(unhurried)))
 			_, _, _, _, err = conn.WriteCompressedMessagesAt(compress.Compression(codecNumber).Codec(), toKafkaGo(sent)...)
 			check(t, err)
 			mustBeBatches(t, topic, codec)

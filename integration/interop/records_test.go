@@ -143,6 +143,11 @@ func mustBeBatches(t *testing.T, topic, codec string) {
 	}
 }
 
+// unhurried is how long clients wait for an answer, or for a member to say something,
+// where they can be told: on a machine that may stand still for a while, nothing comes of
+// giving up sooner.
+const unhurried = time.Minute
+
 // patience is how long a whole story of many clients may take, on a machine that
 // is many times slower than usual.
 func patience(t *testing.T) context.Context {

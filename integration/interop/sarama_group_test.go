@@ -27,7 +27,7 @@ func (c saramaClient) join(ctx context.Context, group, topic string) (member, er
 	settings := c.settings()
 	settings.Consumer.Offsets.Initial = sarama.OffsetOldest
 	settings.Consumer.Offsets.AutoCommit.Enable = false
-	settings.Consumer.Group.Heartbeat.Interval = heartbeat
+	settings.Consumer.Group.Heartbeat.Interval, settings.Consumer.Group.Session.Timeout = heartbeat, unhurried
 	settings.Consumer.Return.Errors = false
 	g, err := sarama.NewConsumerGroup([]string{server.addr}, group, settings)
 	if err != nil {

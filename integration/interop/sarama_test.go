@@ -23,6 +23,7 @@ func (saramaClient) settings() *sarama.Config {
 	// All records of a test leave in one batch: it is sent when it has them all.
 	c.Producer.Flush.Frequency = 50 * time.Millisecond
 	c.Consumer.Return.Errors = true
+	c.Admin.Timeout, c.Producer.Timeout, c.Net.ReadTimeout = unhurried, unhurried, 2*unhurried
 	return c
 }
 

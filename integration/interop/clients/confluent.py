@@ -104,7 +104,7 @@ class Confluent:
 
     def join(self, group, topic):
         self.member = self.consumer(**{
-            "group.id": group, "auto.offset.reset": "earliest", "session.timeout.ms": 10000, "heartbeat.interval.ms": 500,
+            "group.id": group, "auto.offset.reset": "earliest", "session.timeout.ms": 60000, "heartbeat.interval.ms": 500,
             "partition.assignment.strategy": "cooperative-sticky",
         })
         self.member.subscribe([topic])

@@ -104,7 +104,7 @@ class KafkaPython:
     # Membership of a group.
 
     def join(self, group, topic):
-        self.member = self.consumer(group_id=group, auto_offset_reset="earliest", session_timeout_ms=10000, heartbeat_interval_ms=500)
+        self.member = self.consumer(group_id=group, auto_offset_reset="earliest", session_timeout_ms=25000, heartbeat_interval_ms=500)
         self.member.subscribe([topic])
 
     def poll(self):

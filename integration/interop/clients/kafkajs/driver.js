@@ -63,7 +63,7 @@ function toHeaders(headers) {
 // follow begins to consume a topic and gives what has come on demand.
 async function follow(topic, group, fromBeginning, seek) {
   const consumer = kafka.consumer({
-    groupId: group, sessionTimeout: 10000, heartbeatInterval: 500, rebalanceTimeout: 30000,
+    groupId: group, sessionTimeout: 60000, heartbeatInterval: 500, rebalanceTimeout: 30000,
     maxWaitTimeInMs: 100, maxBytesPerPartition: 16 << 20, maxBytes: 64 << 20, retry: { retries: 20, maxRetryTime: 1000 },
   })
   const come = []
