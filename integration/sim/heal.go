@@ -142,11 +142,38 @@ func (s *Sim) await(deadline int64) {
 		s.returnAlone()
 	case why == "":
 		s.final()
+	case s.now > deadline && s.copies():
+		s.count("rest put off while a large log was copied")
+		s.after(100*millisecond, func() { s.await(s.now + restWithin) })
 	case s.now > deadline:
 		s.wrong(notAtRest, "%s", why)
 	default:
 		s.after(100*millisecond, func() { s.await(deadline) })
 	}
+}
+
+// copies reports whether who is behind lacks less than when it was last asked: a large log
+// of which little is sent at a time takes as long as it takes.
+func (s *Sim) copies() bool {
+	missing := messages.Offset(0)
+	for _, tp := range s.everything() {
+		at := s.store.image.Partition(tp)
+		if at.Leader == messages.NoBroker || len(at.ISR) == len(at.Replicas) {
+			continue
+		}
+		end := func(id messages.BrokerID) messages.Offset {
+			if p := s.machines[id-1].proc; p != nil && p.known[tp] != nil {
+				return p.known[tp].status.End
+			}
+			return 0
+		}
+		for _, id := range at.Replicas {
+			missing += max(0, end(at.Leader)-end(id))
+		}
+	}
+	before := s.missing
+	s.missing = missing
+	return missing > 0 && (missing < before || before == 0)
 }
 
 // restless says what is still going on; "": nothing.

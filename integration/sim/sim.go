@@ -57,6 +57,7 @@ type Sim struct {
 	struck   int
 	cures    []func()
 	healing  bool
+	missing  messages.Offset // by replicas that are behind, when it was last looked: see copies
 
 	blind  bool
 	bad    *Violation
