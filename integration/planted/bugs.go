@@ -65,7 +65,7 @@ var bugs = []bug{
 		changes: one(follower, "durable := min(r.durable, f.matched)\n", "durable := min(r.durable, f.matched)\n\tif BUG {\n\t\tdurable = f.matched\n\t}\n")},
 	{name: "followers-not-waited-for", what: "the high watermark is what the leader alone has on disk", within: 100, as: []string{"lost-write", "inconsistent-offsets", "actor-failed"},
 		changes: one(leader, "if f.counts() {\n\t\t\thw = min", "if f.counts() && !BUG {\n\t\t\thw = min")},
-	{name: "proposed-member-not-waited-for", what: "the high watermark does not wait for who may be in sync already: ISR as of the last answer", within: 500, as: loss,
+	{name: "proposed-member-not-waited-for", what: "the high watermark does not wait for who may be in sync already: ISR as of the last answer", within: 1500, as: loss,
 		changes: one(progress, "return f.isr || f.proposed || f.joining", "return f.isr || (f.proposed || f.joining) && !BUG")},
 	{name: "member-dropped-before-the-controller-says", what: "the high watermark passes a member of the ISR that lags, before the controller has taken it out", within: 100, as: []string{"lost-write", "inconsistent-offsets", "forgot-producer"},
 		changes: one(progress, "func (f *progress) counts() bool {", "func (f *progress) counts() bool {\n\tif f.isr && (f.lagging || f.down) && BUG {\n\t\treturn false\n\t}\n\t")},
