@@ -111,7 +111,6 @@ func (m *brokerMetrics) collectLeadership(gauge func(*prometheus.Desc, float64))
 	image := m.b.cell.Image()
 	defaults := m.b.defaults(image)
 	for t := range image.Topics() {
-		settings, _ := topicconfig.Parse(t.Config, defaults) // what cannot be parsed has its default
 		for i := range t.Partitions {
 			p := &t.Partitions[i]
 			switch p.Leader {
@@ -119,10 +118,11 @@ func (m *brokerMetrics) collectLeadership(gauge func(*prometheus.Desc, float64))
 				leaderless++
 			case m.b.self.ID:
 				led++
-				if len(p.ISR) < len(p.Replicas) {
-					behind++
+				if len(p.ISR) == len(p.Replicas) {
+					continue
 				}
-				if len(p.ISR) < min(settings.MinInsyncReplicas, len(p.Replicas)) {
+				behind++
+				if s, err := topicconfig.Parse(t.Config, defaults); err == nil && len(p.ISR) < min(s.MinInsyncReplicas, len(p.Replicas)) {
 					refusing++
 				}
 			}

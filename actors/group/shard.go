@@ -320,10 +320,7 @@ func (s *shardActor) tick() {
 		s.begin()
 	}
 	if now := s.c.o.Now().Clock; now >= s.hold {
-		for _, r := range s.held {
-			s.putOff(r)
-		}
-		s.held = nil
+		s.letGo(s.putOff)
 	} else if len(s.held) > 0 {
 		s.c.alarms.set(s.alarm, s.hold)
 	}
@@ -333,8 +330,13 @@ func (s *shardActor) tick() {
 func (s *shardActor) end() {
 	s.forgetAll()
 	s.phase = pausing
+	s.letGo(func(r *request) { r.refuseAs(messages.NotCoordinator) })
+}
+
+// letGo answers all requests that wait.
+func (s *shardActor) letGo(answer func(*request)) {
 	for _, r := range s.held {
-		r.refuseAs(messages.NotCoordinator)
+		answer(r)
 	}
 	s.held = nil
 }
